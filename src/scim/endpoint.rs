@@ -1,0 +1,190 @@
+//! What a method and a path ask for (RFC 7644 §3.2, table 2). 404 and 405 are decided here, and nowhere else.
+
+use crate::scim::{Error, Kind};
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `GET /ServiceProviderConfig`, RFC 7644 §4.
+    ServiceProviderConfig,
+    /// `GET /ResourceTypes`.
+    ResourceTypes,
+    /// `GET /ResourceTypes/{name}`.
+    ResourceType(String),
+    /// `GET /Schemas`.
+    Schemas,
+    /// `GET /Schemas/{urn}`.
+    Schema(String),
+    /// `GET /Users`, RFC 7644 §3.4.2.
+    List(Kind),
+    /// `POST /Users`, RFC 7644 §3.3.
+    Create(Kind),
+    /// `GET /Users/{id}`, RFC 7644 §3.4.1.
+    Read(Kind, String),
+    /// `PUT /Users/{id}`, RFC 7644 §3.5.1.
+    Replace(Kind, String),
+    /// `PATCH /Users/{id}`, RFC 7644 §3.5.2.
+    Patch(Kind, String),
+    /// `DELETE /Users/{id}`, RFC 7644 §3.6.
+    Delete(Kind, String),
+    /// `POST /Bulk`, RFC 7644 §3.7.
+    Bulk,
+}
+
+const COLLECTION_ALLOW: &str = "GET, HEAD, POST";
+const RESOURCE_ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE";
+const DISCOVERY_ALLOW: &str = "GET, HEAD";
+
+impl Operation {
+    /// Reads a method and the percent-encoded path below the tenant (`/Users/2819`); empty segments, which a
+    /// base URL with a trailing slash leads to, are skipped. HEAD asks for what GET asks for.
+    ///
+    /// # Errors
+    /// 404 when there is nothing at the address, 405 when it does not take the method, 501 for what RFC 7644
+    /// leaves to the server and this one does not offer.
+    pub fn resolve(method: &str, path: &str) -> Result<Operation, Error> {
+        let segments = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(decode)
+            .collect::<Option<Vec<String>>>()
+            .ok_or_else(nothing_here)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let method = if method == "HEAD" { "GET" } else { method };
+        match (method, segments.as_slice()) {
+            ("GET", ["ServiceProviderConfig"]) => Ok(Operation::ServiceProviderConfig),
+            ("GET", ["ResourceTypes"]) => Ok(Operation::ResourceTypes),
+            ("GET", ["ResourceTypes", name]) => Ok(Operation::ResourceType((*name).to_owned())),
+            ("GET", ["Schemas"]) => Ok(Operation::Schemas),
+            ("GET", ["Schemas", urn]) => Ok(Operation::Schema((*urn).to_owned())),
+            (
+                _,
+                ["ServiceProviderConfig"] | ["ResourceTypes" | "Schemas"] | ["ResourceTypes" | "Schemas", _],
+            ) => Err(Error::method_not_allowed(method, DISCOVERY_ALLOW)),
+            (_, ["Me", ..]) => {
+                Err(Error::not_implemented("/Me is not offered; address the user as /Users/{id}."))
+            }
+            ("POST", ["Bulk"]) => Ok(Operation::Bulk),
+            (_, ["Bulk"]) => Err(Error::method_not_allowed(method, "POST")),
+            (_, [".search"] | ["Users" | "Groups", ".search"]) => {
+                Err(Error::not_implemented("/.search is not offered; use GET with the same parameters."))
+            }
+            (_, [plural]) => Operation::on_collection(method, kind(plural)?),
+            (_, [plural, id]) => Operation::on_resource(method, kind(plural)?, (*id).to_owned()),
+            _ => Err(nothing_here()),
+        }
+    }
+
+    fn on_collection(method: &str, kind: Kind) -> Result<Operation, Error> {
+        match method {
+            "GET" => Ok(Operation::List(kind)),
+            "POST" => Ok(Operation::Create(kind)),
+            _ => Err(Error::method_not_allowed(method, COLLECTION_ALLOW)),
+        }
+    }
+
+    fn on_resource(method: &str, kind: Kind, id: String) -> Result<Operation, Error> {
+        match method {
+            "GET" => Ok(Operation::Read(kind, id)),
+            "PUT" => Ok(Operation::Replace(kind, id)),
+            "PATCH" => Ok(Operation::Patch(kind, id)),
+            "DELETE" => Ok(Operation::Delete(kind, id)),
+            _ => Err(Error::method_not_allowed(method, RESOURCE_ALLOW)),
+        }
+    }
+
+    /// Whether a read-only token is refused.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Operation::Create(_)
+            | Operation::Replace(..)
+            | Operation::Patch(..)
+            | Operation::Delete(..)
+            | Operation::Bulk => true,
+            Operation::ServiceProviderConfig
+            | Operation::ResourceTypes
+            | Operation::ResourceType(_)
+            | Operation::Schemas
+            | Operation::Schema(_)
+            | Operation::List(_)
+            | Operation::Read(..) => false,
+        }
+    }
+
+    /// Whether the request carries a body.
+    pub fn has_body(&self) -> bool {
+        self.is_write() && !matches!(self, Operation::Delete(..))
+    }
+
+    /// A name for logs and metrics: bounded in number, free of anything that a client chose.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Operation::ServiceProviderConfig => "service_provider_config",
+            Operation::ResourceTypes | Operation::ResourceType(_) => "resource_types",
+            Operation::Schemas | Operation::Schema(_) => "schemas",
+            Operation::List(Kind::User) => "list_users",
+            Operation::List(Kind::Group) => "list_groups",
+            Operation::Create(Kind::User) => "create_user",
+            Operation::Create(Kind::Group) => "create_group",
+            Operation::Read(Kind::User, _) => "read_user",
+            Operation::Read(Kind::Group, _) => "read_group",
+            Operation::Replace(Kind::User, _) => "replace_user",
+            Operation::Replace(Kind::Group, _) => "replace_group",
+            Operation::Patch(Kind::User, _) => "patch_user",
+            Operation::Patch(Kind::Group, _) => "patch_group",
+            Operation::Delete(Kind::User, _) => "delete_user",
+            Operation::Delete(Kind::Group, _) => "delete_group",
+            Operation::Bulk => "bulk",
+        }
+    }
+}
+
+fn kind(plural: &str) -> Result<Kind, Error> {
+    Kind::ALL.into_iter().find(|kind| kind.endpoint() == plural).ok_or_else(nothing_here)
+}
+
+fn nothing_here() -> Error {
+    Error::not_found(
+        "There is nothing at this address; Users, Groups, ServiceProviderConfig, ResourceTypes and Schemas are below the Base URL.",
+    )
+}
+
+fn decode(segment: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_asks_for_one_thing() {
+        let cases = [
+            ("GET", "/Users", Operation::List(Kind::User)),
+            ("HEAD", "/Users/", Operation::List(Kind::User)),
+            ("POST", "//Groups", Operation::Create(Kind::Group)),
+            ("GET", "/Users/a%20b", Operation::Read(Kind::User, "a b".into())),
+            ("PUT", "/Groups/1", Operation::Replace(Kind::Group, "1".into())),
+            ("PATCH", "/Users/1/", Operation::Patch(Kind::User, "1".into())),
+            ("DELETE", "/Users/1", Operation::Delete(Kind::User, "1".into())),
+            ("GET", "/Schemas/urn:x", Operation::Schema("urn:x".into())),
+            ("GET", "/ResourceTypes/User", Operation::ResourceType("User".into())),
+            ("GET", "/ServiceProviderConfig", Operation::ServiceProviderConfig),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(Operation::resolve(method, path), Ok(expected), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
+        for path in ["", "/", "/users", "/Users/1/2", "/Widgets", "/Users/%ff"] {
+            assert_eq!(Operation::resolve("GET", path).unwrap_err().status, 404, "{path}");
+        }
+        let refused = Operation::resolve("DELETE", "/Users").unwrap_err();
+        assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST")));
+        assert_eq!(Operation::resolve("POST", "/Schemas").unwrap_err().status, 405);
+        assert_eq!(Operation::resolve("GET", "/Me").unwrap_err().status, 501);
+        assert_eq!(Operation::resolve("POST", "/Bulk"), Ok(Operation::Bulk));
+    }
+}

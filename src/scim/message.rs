@@ -1,0 +1,238 @@
+//! Messages around resources: request bodies to JSON, ListResponse, ServiceProviderConfig, ResourceTypes,
+//! Schemas (RFC 7644 §3.4.2, RFC 7643 §5 to §7).
+
+use serde_json::{Value, json};
+
+use crate::scim::schema::Schemas;
+use crate::scim::{Error, Kind};
+
+/// The URN of the ListResponse message, RFC 7644 §3.4.2.
+pub const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
+
+/// Reads a request body.
+///
+/// # Errors
+/// 400 `invalidSyntax` when it is not JSON (the sentence says where), is empty, or is nested deeper than allowed.
+pub fn parse_json(body: &[u8], depth_max: usize) -> Result<Value, Error> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::invalid_syntax("The request has no body; it needs a JSON object."));
+    }
+    check_depth(body, depth_max)?;
+    serde_json::from_slice(body).map_err(|error| {
+        // serde_json's own text may quote what was sent; line and column do not.
+        Error::invalid_syntax(format!(
+            "The request body is not valid JSON: it breaks at line {}, column {}.",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+/// Counts brackets outside of strings, before anything is built.
+fn check_depth(body: &[u8], depth_max: usize) -> Result<(), Error> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                if depth > depth_max {
+                    return Err(Error::invalid_syntax(format!(
+                        "The request body is nested deeper than the {depth_max} levels allowed."
+                    )));
+                }
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Begins a ListResponse; the resources follow, parted by commas, then [`end_list`].
+pub fn begin_list(out: &mut Vec<u8>, total_results: u64, start_index: u64, items_per_page: usize) {
+    out.extend_from_slice(
+        format!(
+            "{{\"schemas\":[\"{LIST_URN}\"],\"totalResults\":{total_results},\"startIndex\":{start_index},\"itemsPerPage\":{items_per_page},\"Resources\":["
+        )
+        .as_bytes(),
+    );
+}
+
+/// Ends a ListResponse.
+pub fn end_list(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"]}");
+}
+
+/// A ListResponse of a few resources at hand.
+fn list_of(resources: Vec<Value>) -> Value {
+    json!({
+        "schemas": [LIST_URN],
+        "totalResults": resources.len(),
+        "startIndex": 1,
+        "itemsPerPage": resources.len(),
+        "Resources": resources,
+    })
+}
+
+/// What ServiceProviderConfig says beyond what is the same for everybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The most resources of one answer.
+    pub page_resources_max: usize,
+    /// The most operations of a bulk request.
+    pub bulk_operations_max: usize,
+    /// The most bytes of a request body, a bulk request's included.
+    pub body_bytes_max: usize,
+    /// Whether passwords are kept, so that changing one has an effect.
+    pub change_password: bool,
+}
+
+/// `/ServiceProviderConfig` (RFC 7643 §5), from what is in force.
+pub fn service_provider_config(capabilities: Capabilities, base_url: &str) -> Value {
+    json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
+        "patch": { "supported": true },
+        "bulk": {
+            "supported": true,
+            "maxOperations": capabilities.bulk_operations_max,
+            "maxPayloadSize": capabilities.body_bytes_max,
+        },
+        "filter": { "supported": true, "maxResults": capabilities.page_resources_max },
+        "changePassword": { "supported": capabilities.change_password },
+        "sort": { "supported": false },
+        "etag": { "supported": true },
+        "authenticationSchemes": [
+            {
+                "type": "oauthbearertoken",
+                "name": "API token",
+                "description": "The tenant's API token in the Authorization header, with or without the word Bearer before it.",
+                "specUri": "https://www.rfc-editor.org/info/rfc6750",
+                "primary": true,
+            },
+            {
+                "type": "httpbasic",
+                "name": "HTTP Basic",
+                "description": "The tenant's API token as the password, with any user name.",
+                "specUri": "https://www.rfc-editor.org/info/rfc7617",
+            },
+        ],
+        "meta": {
+            "resourceType": "ServiceProviderConfig",
+            "location": format!("{base_url}/ServiceProviderConfig"),
+        },
+    })
+}
+
+/// `/ResourceTypes` (RFC 7643 §6).
+pub fn resource_types(schemas: &Schemas, base_url: &str) -> Value {
+    list_of(Kind::ALL.into_iter().map(|kind| type_of(schemas, kind, base_url)).collect())
+}
+
+/// `/ResourceTypes/{name}`.
+///
+/// # Errors
+/// 404 when there is none of that name.
+pub fn resource_type(schemas: &Schemas, name: &str, base_url: &str) -> Result<Value, Error> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    kind.map(|kind| type_of(schemas, kind, base_url))
+        .ok_or_else(|| Error::not_found("There is no such resource type; there are User and Group."))
+}
+
+fn type_of(schemas: &Schemas, kind: Kind, base_url: &str) -> Value {
+    let schema = schemas.of(kind);
+    let extensions: Vec<Value> = schema
+        .extensions
+        .iter()
+        .map(|extension| json!({ "schema": extension.id, "required": false }))
+        .collect();
+    json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ResourceType"],
+        "id": kind.name(),
+        "name": kind.name(),
+        "description": schema.core.json["description"],
+        "endpoint": format!("/{}", kind.endpoint()),
+        "schema": schema.core.id,
+        "schemaExtensions": extensions,
+        "meta": { "resourceType": "ResourceType", "location": format!("{base_url}/ResourceTypes/{}", kind.name()) },
+    })
+}
+
+/// `/Schemas` (RFC 7643 §7).
+pub fn schemas(schemas: &Schemas, base_url: &str) -> Value {
+    list_of(schemas.all().into_iter().map(|schema| with_meta(&schema.json, &schema.id, base_url)).collect())
+}
+
+/// `/Schemas/{urn}`.
+///
+/// # Errors
+/// 404 when there is none of that URN.
+pub fn schema(schemas: &Schemas, urn: &str, base_url: &str) -> Result<Value, Error> {
+    let found = schemas.all().into_iter().find(|schema| schema.id.eq_ignore_ascii_case(urn));
+    found
+        .map(|schema| with_meta(&schema.json, &schema.id, base_url))
+        .ok_or_else(|| Error::not_found("There is no such schema; GET /Schemas lists those there are."))
+}
+
+fn with_meta(schema: &Value, id: &str, base_url: &str) -> Value {
+    let mut schema = schema.clone();
+    schema["meta"] = json!({ "resourceType": "Schema", "location": format!("{base_url}/Schemas/{id}") });
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_json_is_refused_with_the_place_and_without_its_text() {
+        assert_eq!(
+            parse_json(b"{\n \"userName\": secret }", 32).unwrap_err().detail,
+            "The request body is not valid JSON: it breaks at line 2, column 14."
+        );
+        assert!(parse_json(b"  ", 32).unwrap_err().detail.contains("no body"));
+        assert_eq!(parse_json(b"\xef\xbb\xbf{\"a\":1}", 32).unwrap(), json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_brackets_in_text_do_not_count() {
+        assert!(parse_json(b"[[[1]]]", 3).is_ok());
+        assert!(parse_json(b"[[[[1]]]]", 3).unwrap_err().detail.contains("3 levels"));
+        assert!(parse_json(br#"["[[[[\"{{{{"]"#, 3).is_ok());
+        assert!(parse_json(&b"[".repeat(4_000_000), 32).is_err());
+    }
+
+    #[test]
+    fn a_list_is_valid_json_with_numbers() {
+        let mut out = Vec::new();
+        begin_list(&mut out, 3, 1, 0);
+        end_list(&mut out);
+        let list: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            list,
+            json!({ "schemas": [LIST_URN], "totalResults": 3, "startIndex": 1, "itemsPerPage": 0, "Resources": [] })
+        );
+    }
+
+    #[test]
+    fn discovery_names_what_there_is() {
+        let all = Schemas::builtin().unwrap();
+        assert_eq!(schemas(&all, "b")["totalResults"], 3);
+        assert_eq!(
+            resource_types(&all, "b")["Resources"][0]["schemaExtensions"][0]["schema"],
+            crate::scim::schema::ENTERPRISE_USER
+        );
+        assert_eq!(schema(&all, "urn:none", "b").unwrap_err().status, 404);
+        assert_eq!(resource_type(&all, "Widget", "b").unwrap_err().status, 404);
+        let capabilities = Capabilities {
+            page_resources_max: 7,
+            bulk_operations_max: 5,
+            body_bytes_max: 3,
+            change_password: false,
+        };
+        assert_eq!(service_provider_config(capabilities, "b")["filter"]["maxResults"], 7);
+    }
+}

@@ -1,0 +1,491 @@
+//! PATCH (RFC 7644 §3.5.2): a PatchOp message to operations, operations to a new document, or to an error and
+//! no change at all.
+//!
+//! A group's members are no part of its document: they may be a hundred thousand. Operations on them come out
+//! as [`MemberChange`]s, in order, for the store to carry out row by row. How one attribute is changed in place
+//! stands in `patch::target`.
+
+use serde_json::{Map, Value};
+
+use crate::scim::filter::{AttrPath, Bounds, CompareOp, Filter, Literal};
+use crate::scim::path::PatchPath;
+use crate::scim::predicate::{self, Predicate};
+use crate::scim::resource::{self, MemberRef};
+use crate::scim::schema::{Attribute, Mutability, ResourceSchema};
+use crate::scim::{Error, Kind, quirks};
+
+mod target;
+
+/// The URN of the PatchOp message, RFC 7644 §3.5.2.
+pub const PATCH_URN: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// RFC 7644 §3.5.2.1.
+    Add,
+    /// RFC 7644 §3.5.2.2.
+    Remove,
+    /// RFC 7644 §3.5.2.3.
+    Replace,
+}
+
+/// One operation as sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchOperation {
+    /// What it does.
+    pub verb: Verb,
+    /// Where; `None` for the whole resource.
+    pub path: Option<PatchPath>,
+    /// With what.
+    pub value: Option<Value>,
+}
+
+/// A change of a group's members.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MemberChange {
+    /// These become members; who is one already stays one.
+    Add(Vec<MemberRef>),
+    /// These are members no longer; who is none is passed over (Okta repeats removals).
+    Remove(Vec<String>),
+    /// All members that fulfil the predicate, which speaks of the sub-attributes of `members`, are removed.
+    RemoveWhere(Predicate),
+    /// These, and no others, are members.
+    Replace(Vec<MemberRef>),
+    /// All members that fulfil the predicate get this name, or the one of their own.
+    Display(Predicate, Option<String>),
+}
+
+/// What a PATCH makes of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patched {
+    /// The new document, complete.
+    pub doc: Map<String, Value>,
+    /// Changes of members, in order.
+    pub members: Vec<MemberChange>,
+}
+
+/// Reads a PatchOp message.
+///
+/// # Errors
+/// 400 `invalidSyntax` when it is none, `invalidPath` when a path is not of the grammar, 413 when there are more
+/// operations than allowed.
+pub fn parse(body: Value, operations_max: usize, bounds: Bounds) -> Result<Vec<PatchOperation>, Error> {
+    let Value::Object(body) = body else {
+        return Err(Error::invalid_syntax("The request body must be a PatchOp message with Operations."));
+    };
+    let mut operations = None;
+    for (key, value) in body {
+        if key.eq_ignore_ascii_case("schemas") {
+            check_schemas(&value)?;
+        } else if key.eq_ignore_ascii_case("Operations") {
+            operations = Some(value);
+        }
+    }
+    let Some(Value::Array(operations)) = operations else {
+        return Err(Error::invalid_syntax("The PatchOp message has no list Operations."));
+    };
+    if operations.is_empty() {
+        return Err(Error::invalid_syntax(
+            "The list Operations is empty; there must be at least one operation.",
+        ));
+    }
+    if operations.len() > operations_max {
+        let mut error = Error::payload_too_large(0);
+        error.detail =
+            format!("A PATCH may have at most {operations_max} operations; send the rest in another.");
+        return Err(error);
+    }
+    operations.into_iter().map(|operation| parse_operation(operation, bounds)).collect()
+}
+
+fn check_schemas(value: &Value) -> Result<(), Error> {
+    let named = match value {
+        Value::Array(listed) => {
+            listed.is_empty()
+                || listed.iter().filter_map(Value::as_str).any(|urn| urn.eq_ignore_ascii_case(PATCH_URN))
+        }
+        Value::Null => true,
+        _ => false,
+    };
+    if named {
+        Ok(())
+    } else {
+        Err(Error::invalid_syntax(format!("The schemas of a PATCH must name {PATCH_URN}.")))
+    }
+}
+
+fn parse_operation(operation: Value, bounds: Bounds) -> Result<PatchOperation, Error> {
+    let Value::Object(operation) = operation else {
+        return Err(Error::invalid_syntax("Each of Operations must be a JSON object."));
+    };
+    let (mut verb, mut path, mut value) = (None, None, None);
+    for (key, held) in operation {
+        match key.to_ascii_lowercase().as_str() {
+            "op" => verb = held.as_str().and_then(verb_from),
+            "path" => path = Some(held),
+            "value" => value = Some(held),
+            _ => {}
+        }
+    }
+    let verb =
+        verb.ok_or_else(|| Error::invalid_syntax("The op of an operation must be add, remove or replace."))?;
+    let path = match path {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(Value::String(text)) => Some(PatchPath::parse(&text, bounds)?),
+        Some(_) => return Err(Error::invalid_path("The path of an operation must be a string.")),
+    };
+    Ok(PatchOperation { verb, path, value })
+}
+
+/// `op` is lower-case in the RFC and from Okta; Entra ID sends `Add` (SSOReady #159).
+fn verb_from(text: &str) -> Option<Verb> {
+    match text.to_ascii_lowercase().as_str() {
+        "add" => Some(Verb::Add),
+        "remove" => Some(Verb::Remove),
+        "replace" => Some(Verb::Replace),
+        _ => None,
+    }
+}
+
+/// Applies the operations in order to a stored document.
+///
+/// # Errors
+/// The RFC's error for the first operation that cannot be carried out; nothing is then changed, since the
+/// document handed in is consumed and none comes out.
+pub fn apply(
+    operations: Vec<PatchOperation>,
+    doc: Map<String, Value>,
+    schema: &ResourceSchema,
+    bounds: Bounds,
+) -> Result<Patched, Error> {
+    let mut patching = Patching { schema, bounds, result: Patched { doc, members: Vec::new() } };
+    for operation in operations {
+        match operation.path {
+            Some(path) => patching.at_path(operation.verb, &path, operation.value)?,
+            None => patching.at_resource(operation.verb, operation.value)?,
+        }
+    }
+    resource::finish(&mut patching.result.doc, schema)?;
+    Ok(patching.result)
+}
+
+/// The password that the operations set, or take away; the last one counts.
+///
+/// # Errors
+/// 400 `invalidValue` when it is no string.
+pub fn password_of(operations: &[PatchOperation]) -> Result<Option<Option<String>>, Error> {
+    let mut password = None;
+    for operation in operations {
+        let value = match (&operation.path, &operation.value) {
+            (Some(path), value) if path.attr.name.eq_ignore_ascii_case("password") => {
+                let taken = if operation.verb == Verb::Remove { None } else { value.clone() };
+                Some(taken.unwrap_or(Value::Null))
+            }
+            (None, Some(Value::Object(object))) => object
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case("password"))
+                .map(|(_, value)| value.clone()),
+            _ => None,
+        };
+        if let Some(value) = value {
+            password = Some(resource::password_from(value)?);
+        }
+    }
+    Ok(password)
+}
+
+struct Patching<'a> {
+    schema: &'a ResourceSchema,
+    bounds: Bounds,
+    result: Patched,
+}
+
+impl Patching<'_> {
+    /// An operation without a path: its value names the attributes. Keys may be dotted or carry a URN, as Entra
+    /// ID sends them (sourcegraph #48430).
+    fn at_resource(&mut self, verb: Verb, value: Option<Value>) -> Result<(), Error> {
+        if verb == Verb::Remove {
+            return Err(Error::no_target("An operation remove needs a path."));
+        }
+        let Some(Value::Object(value)) = value else {
+            return Err(Error::invalid_value(
+                "An operation without a path needs an object of attributes as value.",
+            ));
+        };
+        for (key, value) in value {
+            if key.eq_ignore_ascii_case("schemas") || self.is_read_only(&key) {
+                continue;
+            }
+            if let Some(urn) = self.whole_extension(&key, &value) {
+                self.at_extension(verb, &urn, value)?;
+            } else if self.schema.attribute(&key).is_some() {
+                self.at_path(verb, &attribute_path(&key), Some(value))?;
+            } else if key.contains(['.', '[', ':']) {
+                let path = PatchPath::parse(&key, self.bounds)?;
+                self.at_path(verb, &path, Some(value))?;
+            } else {
+                self.at_unknown(verb, &key, Some(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a key of a value names something that is ours alone.
+    fn is_read_only(&self, key: &str) -> bool {
+        quirks::passes_over_read_only_in_values()
+            && self
+                .schema
+                .attribute(key)
+                .is_some_and(|attribute| attribute.mutability == Mutability::ReadOnly)
+    }
+
+    /// The canonical URN when a key addresses an extension as a whole.
+    fn whole_extension(&self, key: &str, value: &Value) -> Option<String> {
+        if !resource::is_urn(key) || self.schema.is_core(key) {
+            return None;
+        }
+        if let Some(known) = self.schema.extension(key) {
+            return Some(known.id.clone());
+        }
+        let of_known = |id: &str| key.get(..id.len()).is_some_and(|start| start.eq_ignore_ascii_case(id));
+        let inside_known = of_known(&self.schema.core.id)
+            || self.schema.extensions.iter().any(|extension| of_known(&extension.id));
+        (!inside_known && value.is_object()).then(|| key.to_owned())
+    }
+
+    fn at_extension(&mut self, verb: Verb, urn: &str, value: Value) -> Result<(), Error> {
+        let known = self.schema.extension(urn);
+        let made = resource::extension_value(urn, value, known)?;
+        match (verb, made) {
+            (Verb::Remove, _) | (Verb::Replace | Verb::Add, None) => {
+                self.result.doc.shift_remove(urn);
+            }
+            (Verb::Replace | Verb::Add, Some(Value::Object(made))) => {
+                let held = self.result.doc.entry(urn.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+                target::merge(held, made);
+            }
+            (Verb::Replace | Verb::Add, Some(made)) => {
+                self.result.doc.insert(urn.to_owned(), made);
+            }
+        }
+        Ok(())
+    }
+
+    fn at_path(&mut self, verb: Verb, path: &PatchPath, value: Option<Value>) -> Result<(), Error> {
+        if verb != Verb::Remove && value.is_none() {
+            return Err(Error::invalid_value("An operation add or replace needs a value."));
+        }
+        let schema = self.schema;
+        let urn = path.attr.urn.as_deref().filter(|urn| !schema.is_core(urn));
+        match urn {
+            Some(urn) => self.at_urn(verb, path, urn, value),
+            None => match schema.attribute(&path.attr.name) {
+                Some(attribute) => self.at_attribute(verb, path, attribute, value),
+                None => self.at_unknown_path(verb, path, value),
+            },
+        }
+    }
+
+    /// A path below a URN: an attribute of an extension, or the extension as a whole.
+    fn at_urn(&mut self, verb: Verb, path: &PatchPath, urn: &str, value: Option<Value>) -> Result<(), Error> {
+        let schema = self.schema;
+        let whole = whole_urn(path);
+        let value = value.unwrap_or(Value::Null);
+        if path.filter.is_none() {
+            let known = schema.extension(&whole).map(|known| known.id.clone());
+            let unknown = || {
+                let held = self.result.doc.contains_key(&whole);
+                (held || path.attr.name.is_empty() || value.is_object() && !self.result.doc.contains_key(urn))
+                    .then(|| whole.clone())
+            };
+            let known_prefix = schema.extension(urn).is_some();
+            if let Some(whole) = known.or_else(|| if known_prefix { None } else { unknown() }) {
+                return self.at_extension(verb, &whole, value);
+            }
+        }
+        let known = schema.extension(urn);
+        let name = known.map_or_else(|| urn.to_owned(), |known| known.id.clone());
+        let mut inside = match self.result.doc.shift_remove(&name) {
+            Some(Value::Object(inside)) => inside,
+            _ => Map::new(),
+        };
+        match known.and_then(|known| known.attribute(&path.attr.name)) {
+            Some(attribute) => {
+                refuse_read_only(attribute)?;
+                target::change(&mut inside, attribute, verb, path, value)?;
+            }
+            None => target::change_unknown(&mut inside, verb, path, value)?,
+        }
+        if !inside.is_empty() {
+            // Checks the URN, and orders what is inside.
+            if let Some(inside) = resource::extension_value(&name, Value::Object(inside), known)? {
+                self.result.doc.insert(name, inside);
+            }
+        }
+        Ok(())
+    }
+
+    fn at_attribute(
+        &mut self,
+        verb: Verb,
+        path: &PatchPath,
+        attribute: &Attribute,
+        value: Option<Value>,
+    ) -> Result<(), Error> {
+        if attribute.name == "schemas" {
+            return Ok(()); // Computed from what the document holds.
+        }
+        refuse_read_only(attribute)?;
+        if self.schema.kind == Kind::Group && attribute.name == "members" {
+            let change = member_change(verb, path, attribute, value)?;
+            self.result.members.extend(change);
+            return Ok(());
+        }
+        if attribute.name == "password" {
+            return Ok(()); // Never part of a document: see `password_of`.
+        }
+        let doc = &mut self.result.doc;
+        let before = doc.get(&attribute.name).cloned();
+        target::change(doc, attribute, verb, path, value.unwrap_or(Value::Null))?;
+        if !doc.contains_key(&attribute.name) {
+            if attribute.required {
+                return Err(match verb {
+                    Verb::Remove => {
+                        Error::mutability(format!("{} is required and cannot be removed.", attribute.name))
+                    }
+                    Verb::Add | Verb::Replace => {
+                        Error::invalid_value(format!("{} must have a value.", attribute.name))
+                    }
+                });
+            }
+            // Taking `active` away says nothing about who may log in, so it stays what it was.
+            if let Some(before) = before.filter(|_| attribute.name == "active") {
+                doc.insert(attribute.name.clone(), before);
+            }
+        }
+        Ok(())
+    }
+
+    fn at_unknown(&mut self, verb: Verb, key: &str, value: Option<Value>) -> Result<(), Error> {
+        self.at_unknown_path(verb, &attribute_path(key), value)
+    }
+
+    /// An attribute that no schema knows is kept as in POST and PUT.
+    fn at_unknown_path(&mut self, verb: Verb, path: &PatchPath, value: Option<Value>) -> Result<(), Error> {
+        if path.attr.name.eq_ignore_ascii_case("password") {
+            return Ok(());
+        }
+        target::change_unknown(&mut self.result.doc, verb, path, value.unwrap_or(Value::Null))
+    }
+}
+
+/// The path that a bare attribute name is.
+fn attribute_path(name: &str) -> PatchPath {
+    PatchPath { attr: AttrPath { urn: None, name: name.to_owned(), sub: None }, filter: None }
+}
+
+/// The URN that a path would be if it addressed an extension as a whole: whether the text after the last colon
+/// is an attribute or the end of a URN only the schemas can tell.
+fn whole_urn(path: &PatchPath) -> String {
+    path.attr.to_string()
+}
+
+fn refuse_read_only(attribute: &Attribute) -> Result<(), Error> {
+    if attribute.mutability != Mutability::ReadOnly {
+        return Ok(());
+    }
+    Err(Error::mutability(match attribute.name.as_str() {
+        "groups" => "groups of a user is read-only; change the members of the group instead.".to_owned(),
+        name => format!("{name} is read-only."),
+    }))
+}
+
+/// An operation on `members` as a change of rows.
+fn member_change(
+    verb: Verb,
+    path: &PatchPath,
+    attribute: &Attribute,
+    value: Option<Value>,
+) -> Result<Option<MemberChange>, Error> {
+    let value = value.unwrap_or(Value::Null);
+    match (&path.filter, path.attr.sub.as_deref()) {
+        (None, None) => Ok(Some(match verb {
+            Verb::Add => MemberChange::Add(resource::members_from(value)?),
+            Verb::Replace => MemberChange::Replace(resource::members_from(value)?),
+            Verb::Remove if value.is_null() || !quirks::removes_only_the_values_sent() => {
+                MemberChange::Replace(Vec::new())
+            }
+            Verb::Remove => MemberChange::Remove(
+                resource::members_from(value)?.into_iter().map(|member| member.id).collect(),
+            ),
+        })),
+        (Some(filter), None) => match verb {
+            Verb::Remove => Ok(Some(match ids_named(filter) {
+                Some(ids) => MemberChange::Remove(ids),
+                None => MemberChange::RemoveWhere(bind_members(filter, attribute)?),
+            })),
+            Verb::Add | Verb::Replace => {
+                let display = value.as_object().and_then(|object| {
+                    object
+                        .iter()
+                        .find(|(key, _)| key.eq_ignore_ascii_case("display"))
+                        .map(|(_, value)| value.clone())
+                });
+                let display = display.and_then(|display| display.as_str().map(str::to_owned));
+                Ok(Some(MemberChange::Display(bind_members(filter, attribute)?, display)))
+            }
+        },
+        (filter, Some(sub)) if sub.eq_ignore_ascii_case("display") => {
+            let filter = filter.clone().unwrap_or_else(|| Filter::Present(attribute_path("value").attr));
+            let display = if verb == Verb::Remove { None } else { value.as_str().map(str::to_owned) };
+            Ok(Some(MemberChange::Display(bind_members(&filter, attribute)?, display)))
+        }
+        (None, Some(sub)) if sub.eq_ignore_ascii_case("value") && verb == Verb::Add => {
+            Ok(Some(MemberChange::Add(resource::members_from(value)?)))
+        }
+        (_, Some(sub)) => match attribute.sub(sub) {
+            Some(known) => Err(Error::mutability(format!(
+                "members.{} cannot be changed; remove the member and add another.",
+                known.name
+            ))),
+            None => Err(Error::invalid_path(format!("members has no sub-attribute {sub}."))),
+        },
+    }
+}
+
+fn bind_members(filter: &Filter, attribute: &Attribute) -> Result<Predicate, Error> {
+    predicate::bind_element(filter, attribute).map_err(as_path_error)
+}
+
+/// A filter inside a path that cannot be bound is a fault of the path (RFC 7644 §3.5.2).
+fn as_path_error(error: Error) -> Error {
+    Error::invalid_path(error.detail)
+}
+
+/// The ids when a filter is `value eq "…"`, or an `or` of such: the form that Okta sends.
+fn ids_named(filter: &Filter) -> Option<Vec<String>> {
+    match filter {
+        Filter::Compare { path, op: CompareOp::Eq, literal: Literal::Text(id) }
+            if path.urn.is_none() && path.sub.is_none() && path.name.eq_ignore_ascii_case("value") =>
+        {
+            Some(vec![id.clone()])
+        }
+        Filter::Or(parts) => {
+            let mut ids = Vec::with_capacity(parts.len());
+            for part in parts {
+                ids.extend(ids_named(part)?);
+            }
+            Some(ids)
+        }
+        Filter::Compare { .. }
+        | Filter::Present(_)
+        | Filter::And(_)
+        | Filter::Not(_)
+        | Filter::ValuePath { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,392 @@
+//! Which attributes an answer shows (RFC 7644 §3.9), and how a stored document becomes a resource again.
+//!
+//! Most answers show everything: then the stored text is copied as it is, with `id`, `groups` or `members`, and
+//! `meta` spliced in, and no JSON tree is built.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use crate::scim::{Kind, datetime, version};
+
+/// The parts of a resource that are kept apart from its document.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// User or group.
+    pub kind: Kind,
+    /// The id.
+    pub id: &'a str,
+    /// The stored document: a JSON object whose first key is `schemas`.
+    pub doc: &'a str,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Milliseconds since 1970.
+    pub modified_ms: i64,
+    /// The version.
+    pub version: i64,
+    /// The tenant's base URL without a trailing slash.
+    pub base_url: &'a str,
+}
+
+/// Writes the groups of a user or the members of a group into an answer, one by one: there may be a hundred
+/// thousand of them, so they are never gathered.
+pub struct RelatedWriter<'a> {
+    out: &'a mut Vec<u8>,
+    of: Kind,
+    base_url: &'a str,
+    first: bool,
+}
+
+impl RelatedWriter<'_> {
+    /// Writes one: what it is, its id and its name.
+    pub fn push(&mut self, kind: Kind, id: &str, display: &str) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(b"{\"value\":");
+        write_text(self.out, id);
+        self.out.extend_from_slice(b",\"$ref\":");
+        write_text(self.out, &location(self.base_url, kind, id));
+        self.out.extend_from_slice(b",\"display\":");
+        write_text(self.out, display);
+        self.out.extend_from_slice(b",\"type\":");
+        // A user's groups are `direct`; a group's members are of the type of resource they are.
+        write_text(self.out, if self.of == Kind::User { "direct" } else { kind.name() });
+        self.out.push(b'}');
+    }
+}
+
+/// The choice of attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projection {
+    only: Option<HashSet<String>>,
+    without: HashSet<String>,
+}
+
+/// Shown whatever is asked for (`returned: always` in `schema/scim/common.json`).
+const ALWAYS: [&str; 2] = ["schemas", "id"];
+
+impl Projection {
+    /// Reads `attributes` and `excludedAttributes`: names parted by commas, in any case, with or without the
+    /// core schema's URN.
+    pub fn new(attributes: Option<&str>, excluded: Option<&str>) -> Projection {
+        let names = |text: &str| -> HashSet<String> {
+            text.split(',').map(|name| plain(name.trim())).filter(|name| !name.is_empty()).collect()
+        };
+        let only = attributes.map(names).filter(|names| !names.is_empty());
+        Projection { only, without: excluded.map(names).unwrap_or_default() }
+    }
+
+    /// Whether everything is shown that is not asked away.
+    pub fn is_everything(&self) -> bool {
+        self.only.is_none() && self.without.is_empty()
+    }
+
+    /// Whether the client named the attributes it wants.
+    pub fn is_explicit(&self) -> bool {
+        self.only.is_some() || !self.without.is_empty()
+    }
+
+    /// Whether any part of a top-level attribute may be shown; spares the store the work where not.
+    pub fn shows(&self, attribute: &str) -> bool {
+        let name = attribute.to_ascii_lowercase();
+        if self.without.contains(&name) {
+            return false;
+        }
+        let sub = format!("{name}.");
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.contains(&name) || only.iter().any(|wanted| wanted.starts_with(&sub)))
+    }
+
+    /// Appends the resource as JSON. `related` is called once, where the groups or members belong, unless they
+    /// are not shown.
+    ///
+    /// # Errors
+    /// What `related` gives.
+    pub fn write<E>(
+        &self,
+        out: &mut Vec<u8>,
+        view: &View<'_>,
+        related: impl FnOnce(&mut RelatedWriter<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.is_everything()
+            && let Some(parts) = Parts::of(view.doc)
+        {
+            return splice(out, view, &parts, related);
+        }
+        let mut listed = vec![b'['];
+        if self.shows(related_name(view.kind)) {
+            related(&mut RelatedWriter {
+                out: &mut listed,
+                of: view.kind,
+                base_url: view.base_url,
+                first: true,
+            })?;
+        }
+        listed.push(b']');
+        let resource = self.apply(tree(view, &listed));
+        out.extend_from_slice(Value::Object(resource).to_string().as_bytes());
+        Ok(())
+    }
+
+    fn apply(&self, resource: Map<String, Value>) -> Map<String, Value> {
+        let mut shown = Map::new();
+        for (key, value) in resource {
+            let name = key.to_ascii_lowercase();
+            let value = if ALWAYS.contains(&name.as_str()) { Some(value) } else { self.shown(&name, value) };
+            if let Some(value) = value {
+                shown.insert(key, value);
+            }
+        }
+        shown
+    }
+
+    /// What is shown of an attribute; names below a URN are parted by a colon, others by a dot.
+    fn shown(&self, name: &str, value: Value) -> Option<Value> {
+        if self.without.contains(name) {
+            return None;
+        }
+        let wanted_whole = self.only.as_ref().is_none_or(|only| only.contains(name));
+        let part = if name.starts_with("urn:") { ':' } else { '.' };
+        let start = format!("{name}{part}");
+        let named = |names: &HashSet<String>| names.iter().any(|wanted| wanted.starts_with(&start));
+        if !wanted_whole && !self.only.as_ref().is_some_and(named) {
+            return None;
+        }
+        if wanted_whole && !named(&self.without) {
+            return Some(value);
+        }
+        self.parts(&start, wanted_whole, value)
+    }
+
+    fn parts(&self, start: &str, wanted_whole: bool, value: Value) -> Option<Value> {
+        match value {
+            Value::Object(object) => {
+                let mut shown = Map::new();
+                for (key, value) in object {
+                    let name = format!("{start}{}", key.to_ascii_lowercase());
+                    let excluded = self.without.contains(&name);
+                    let wanted = wanted_whole || self.only.as_ref().is_none_or(|only| only.contains(&name));
+                    let below = format!("{name}.");
+                    let deeper =
+                        self.only.as_ref().is_some_and(|only| only.iter().any(|n| n.starts_with(&below)))
+                            || self.without.iter().any(|n| n.starts_with(&below));
+                    let value = match (excluded, wanted, deeper) {
+                        (true, ..) | (false, false, false) => None,
+                        (false, true, false) => Some(value),
+                        (false, wanted, true) => self.parts(&below, wanted, value),
+                    };
+                    if let Some(value) = value {
+                        shown.insert(key, value);
+                    }
+                }
+                (!shown.is_empty()).then_some(Value::Object(shown))
+            }
+            Value::Array(elements) => {
+                let shown: Vec<Value> = elements
+                    .into_iter()
+                    .filter_map(|element| self.parts(start, wanted_whole, element))
+                    .collect();
+                (!shown.is_empty()).then_some(Value::Array(shown))
+            }
+            other => wanted_whole.then_some(other),
+        }
+    }
+}
+
+/// A name without the core schema's URN, in lower case; an extension's URN stays.
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    for kind in Kind::ALL {
+        let core = kind.schema_id().to_ascii_lowercase();
+        if let Some(rest) = name.strip_prefix(&core).and_then(|rest| rest.strip_prefix(':')) {
+            return rest.to_owned();
+        }
+    }
+    name
+}
+
+/// A stored text, cut where the id and the rest go in.
+struct Parts<'a> {
+    schemas: &'a str,
+    rest: &'a str,
+}
+
+impl Parts<'_> {
+    /// `None` when the text is not as this server writes it.
+    fn of(doc: &str) -> Option<Parts<'_>> {
+        let inner = doc.strip_prefix("{\"schemas\":[")?.strip_suffix('}')?;
+        // URNs hold no bracket: `resource` refuses them.
+        let (schemas, rest) = inner.split_at(inner.find(']')? + 1);
+        Some(Parts { schemas, rest })
+    }
+}
+
+/// Copies the stored text and puts the rest in.
+fn splice<E>(
+    out: &mut Vec<u8>,
+    view: &View<'_>,
+    parts: &Parts<'_>,
+    related: impl FnOnce(&mut RelatedWriter<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    out.reserve(view.doc.len() + 512);
+    out.extend_from_slice(b"{\"schemas\":[");
+    out.extend_from_slice(parts.schemas.as_bytes());
+    out.extend_from_slice(b",\"id\":");
+    write_text(out, view.id);
+    out.extend_from_slice(parts.rest.as_bytes());
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(related_name(view.kind).as_bytes());
+    out.extend_from_slice(b"\":[");
+    related(&mut RelatedWriter { out, of: view.kind, base_url: view.base_url, first: true })?;
+    out.extend_from_slice(b"],\"meta\":");
+    write_meta(out, view);
+    out.push(b'}');
+    Ok(())
+}
+
+/// The attribute that is computed from memberships.
+fn related_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User => "groups",
+        Kind::Group => "members",
+    }
+}
+
+fn write_meta(out: &mut Vec<u8>, view: &View<'_>) {
+    out.extend_from_slice(b"{\"resourceType\":\"");
+    out.extend_from_slice(view.kind.name().as_bytes());
+    out.extend_from_slice(b"\",\"created\":\"");
+    out.extend_from_slice(datetime::format(view.created_ms).as_bytes());
+    out.extend_from_slice(b"\",\"lastModified\":\"");
+    out.extend_from_slice(datetime::format(view.modified_ms).as_bytes());
+    out.extend_from_slice(b"\",\"location\":");
+    write_text(out, &location(view.base_url, view.kind, view.id));
+    out.extend_from_slice(b",\"version\":");
+    write_text(out, &version::etag(view.version));
+    out.push(b'}');
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Writing to a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// The address of a resource.
+pub fn location(base_url: &str, kind: Kind, id: &str) -> String {
+    format!("{base_url}/{}/{id}", kind.endpoint())
+}
+
+/// The resource as a JSON tree, with everything in it; `related` is a JSON array.
+fn tree(view: &View<'_>, related: &[u8]) -> Map<String, Value> {
+    let mut resource = Map::new();
+    let doc = match serde_json::from_str(view.doc) {
+        Ok(Value::Object(doc)) => doc,
+        _ => Map::new(),
+    };
+    for (key, value) in doc {
+        let leads = key == "schemas";
+        resource.insert(key, value);
+        if leads {
+            resource.insert("id".to_owned(), Value::String(view.id.to_owned()));
+        }
+    }
+    let mut meta = Vec::new();
+    write_meta(&mut meta, view);
+    let listed = serde_json::from_slice(related).unwrap_or_default();
+    resource.insert(related_name(view.kind).to_owned(), listed);
+    resource.insert("meta".to_owned(), serde_json::from_slice(&meta).unwrap_or_default());
+    resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DOC: &str = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"externalId":"x","userName":"Ann","name":{"givenName":"A","familyName":"N"},"emails":[{"value":"a@x","type":"work"},{"value":"b@x"}],"urn:x:1.0:Y":{"a":1,"b":{"c":2,"d":3}}}"#;
+
+    fn shown(attributes: Option<&str>, excluded: Option<&str>) -> Value {
+        let view = View {
+            kind: Kind::User,
+            id: "u1",
+            doc: DOC,
+            created_ms: 0,
+            modified_ms: 1_500,
+            version: 4,
+            base_url: "https://h/scim/v2/acme",
+        };
+        let write = |view: &View<'_>| {
+            let mut out = Vec::new();
+            let related = |writer: &mut RelatedWriter<'_>| {
+                writer.push(Kind::Group, "g1", "Eng \"1\"");
+                Ok::<(), ()>(())
+            };
+            Projection::new(attributes, excluded).write(&mut out, view, related).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let spliced = write(&view);
+        let other_form = DOC.replacen('{', "{ ", 1);
+        assert_eq!(
+            spliced,
+            write(&View { doc: &other_form, ..view }),
+            "the spliced text and the tree say the same"
+        );
+        serde_json::from_str(&spliced).unwrap()
+    }
+
+    #[test]
+    fn a_whole_resource_has_everything() {
+        let all = shown(None, None);
+        assert_eq!(all["id"], "u1");
+        assert_eq!(
+            all["groups"],
+            json!([{ "value": "g1", "$ref": "https://h/scim/v2/acme/Groups/g1", "display": "Eng \"1\"", "type": "direct" }])
+        );
+        assert_eq!(
+            all["meta"],
+            json!({ "resourceType": "User", "created": "1970-01-01T00:00:00.000Z",
+            "lastModified": "1970-01-01T00:00:01.500Z", "location": "https://h/scim/v2/acme/Users/u1", "version": "W/\"4\"" })
+        );
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_shown_and_id_and_schemas_always() {
+        assert_eq!(
+            shown(Some("USERNAME, name.givenName,emails.type"), None),
+            json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "id": "u1", "userName": "Ann",
+                    "name": { "givenName": "A" }, "emails": [{ "type": "work" }] })
+        );
+        let core = format!("{}:userName", crate::scim::schema::USER);
+        assert_eq!(shown(Some(&core), None)["userName"], "Ann");
+    }
+
+    #[test]
+    fn extensions_are_shown_whole_or_in_part() {
+        assert_eq!(
+            shown(Some("urn:x:1.0:Y"), None)["urn:x:1.0:Y"],
+            json!({ "a": 1, "b": { "c": 2, "d": 3 } })
+        );
+        assert_eq!(shown(Some("urn:x:1.0:Y:b.c"), None)["urn:x:1.0:Y"], json!({ "b": { "c": 2 } }));
+        assert_eq!(shown(None, Some("urn:x:1.0:Y:b.c"))["urn:x:1.0:Y"], json!({ "a": 1, "b": { "d": 3 } }));
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_shown_but_id_and_schemas_are() {
+        let shown = shown(None, Some("emails.value,groups,id,schemas,urn:x:1.0:Y,meta"));
+        assert_eq!(
+            shown,
+            json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "id": "u1", "externalId": "x", "userName": "Ann",
+                    "name": { "givenName": "A", "familyName": "N" }, "emails": [{ "type": "work" }] })
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_known_beforehand() {
+        assert!(!Projection::new(None, Some("members")).shows("members"));
+        assert!(!Projection::new(Some("displayName"), None).shows("members"));
+        assert!(Projection::new(Some("members.value"), None).shows("members"));
+        assert!(Projection::default().shows("members"));
+    }
+}

@@ -1,0 +1,591 @@
+//! From what a client sends to what is stored: names in canonical case, types checked, unassigned values gone
+//! (RFC 7643 §2). What a schema does not know is kept as it came.
+//!
+//! A stored document holds everything but `id`, `meta`, `groups`, `members` and `password`, which have places of
+//! their own. How it is shown again is told in `projection`.
+
+use serde_json::{Map, Value};
+
+use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema, Type};
+use crate::scim::{Error, Kind, datetime, quirks};
+
+/// The most characters of a userName, a group's displayName and an externalId: they are keys of an index.
+pub const NAME_CHARS_MAX: usize = 1024;
+
+/// The most characters of an attribute's name or an extension's URN.
+pub const KEY_CHARS_MAX: usize = 256;
+
+/// The most values of one multi-valued attribute other than `members`: they are compared with each other.
+pub const VALUES_MAX: usize = 1_000;
+
+/// A member as a client names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRef {
+    /// The id of a user or group.
+    pub id: String,
+    /// The name the client gave it.
+    pub display: Option<String>,
+}
+
+/// A resource that a client sent, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The document without members and password.
+    pub doc: Map<String, Value>,
+    /// A group's members; `None` when the client did not speak of them.
+    pub members: Option<Vec<MemberRef>>,
+    /// The password in clear; never stored so.
+    pub password: Option<String>,
+}
+
+impl Draft {
+    /// Reads the body of a POST or PUT.
+    ///
+    /// # Errors
+    /// 400 `invalidSyntax` when the body is no object, names an attribute twice or is of another schema; 400
+    /// `invalidValue` when a value does not fit its type or a required one is missing.
+    pub fn from_json(body: Value, schema: &ResourceSchema) -> Result<Draft, Error> {
+        let Value::Object(body) = body else {
+            return Err(Error::invalid_syntax(format!(
+                "The request body must be a JSON object that describes a {}.",
+                schema.kind.noun()
+            )));
+        };
+        let mut doc = Map::new();
+        let mut members = None;
+        let mut password = None;
+        for (key, value) in body {
+            if key.eq_ignore_ascii_case("schemas") {
+                check_schemas(&value, schema)?;
+            } else if schema.kind == Kind::Group && key.eq_ignore_ascii_case("members") {
+                members = Some(members_from(value)?);
+            } else if key.eq_ignore_ascii_case("password") {
+                password = password_from(value)?;
+            } else if let Some((name, value)) = entry(&key, value, schema)? {
+                insert_once(&mut doc, name, value, &key)?;
+            }
+        }
+        finish(&mut doc, schema)?;
+        Ok(Draft { doc, members, password })
+    }
+}
+
+/// One key of a resource, made canonical; `None` when it is read-only or unassigned.
+fn entry(key: &str, value: Value, schema: &ResourceSchema) -> Result<Option<(String, Value)>, Error> {
+    if let Some(attribute) = schema.attribute(key) {
+        if attribute.mutability == Mutability::ReadOnly {
+            return Ok(None);
+        }
+        return Ok(attribute_value(attribute, value, &attribute.name)?.map(|v| (attribute.name.clone(), v)));
+    }
+    if is_urn(key) {
+        if schema.is_core(key) {
+            return Err(Error::invalid_syntax(
+                "The core schema's attributes stand at the top of the resource.",
+            ));
+        }
+        let name = schema.extension(key).map_or_else(|| key.to_owned(), |known| known.id.clone());
+        return Ok(extension_value(&name, value, schema.extension(key))?.map(|value| (name, value)));
+    }
+    check_key(key)?;
+    Ok(clean(value)?.map(|value| (key.to_owned(), value)))
+}
+
+/// An extension's object, made canonical.
+///
+/// # Errors
+/// 400 `invalidSyntax` when the URN is none or the value no object, 400 `invalidValue` as for every attribute.
+pub fn extension_value(urn: &str, value: Value, known: Option<&Schema>) -> Result<Option<Value>, Error> {
+    check_urn(urn)?;
+    let Some(known) = known else { return clean(value) };
+    let object = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        Value::Array(list) if list.is_empty() => return Ok(None),
+        Value::Object(object) => object,
+        _ => return Err(Error::invalid_syntax(format!("{urn} must be a JSON object."))),
+    };
+    let mut made = Map::new();
+    for (key, value) in object {
+        match known.attribute(&key) {
+            Some(attribute) if attribute.mutability == Mutability::ReadOnly => {}
+            Some(attribute) => {
+                if let Some(value) = attribute_value(attribute, value, &attribute.name)? {
+                    insert_once(&mut made, attribute.name.clone(), value, &key)?;
+                }
+            }
+            None => {
+                check_key(&key)?;
+                if let Some(value) = clean(value)? {
+                    insert_once(&mut made, key.clone(), value, &key)?;
+                }
+            }
+        }
+    }
+    Ok((!made.is_empty()).then(|| Value::Object(in_order(made, &known.attributes))))
+}
+
+/// A value of a known attribute, made canonical; `None` when it is unassigned (RFC 7643 §2.5: null and the
+/// empty list; here the empty string as well). `place` names the attribute in refusals.
+///
+/// # Errors
+/// 400 `invalidValue` when the value does not fit the type.
+pub fn attribute_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+    if !attribute.multi_valued {
+        return single_value(attribute, value, place);
+    }
+    let elements = match value {
+        Value::Array(elements) => elements,
+        Value::Null => return Ok(None),
+        one => vec![one],
+    };
+    check_count(elements.len(), place)?;
+    let carries_value = attribute.sub("value").is_some();
+    let mut made: Vec<Value> = Vec::with_capacity(elements.len());
+    for element in elements {
+        if let Some(element) = single_value(attribute, element, place)? {
+            let empty = carries_value && element.get("value").is_none();
+            if !empty && !made.contains(&element) {
+                made.push(element);
+            }
+        }
+    }
+    check_primary(&made, place)?;
+    Ok((!made.is_empty()).then_some(Value::Array(made)))
+}
+
+/// A single value, or one element of a multi-valued attribute.
+///
+/// # Errors
+/// 400 `invalidValue` when the value does not fit the type.
+pub fn single_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+    if attribute.data_type == Type::Complex {
+        return complex_value(attribute, value, place);
+    }
+    let expected = match (attribute.data_type, value) {
+        (_, Value::Null) => return Ok(None),
+        (Type::Boolean, Value::Bool(flag)) => return Ok(Some(Value::Bool(flag))),
+        (_, Value::String(text)) => return text_value(attribute.data_type, text, place),
+        (Type::String | Type::Reference, Value::Number(number)) => {
+            return Ok(Some(Value::String(number.to_string())));
+        }
+        (Type::Integer, Value::Number(number)) if number.is_i64() => return Ok(Some(Value::Number(number))),
+        (Type::Decimal, Value::Number(number)) => return Ok(Some(Value::Number(number))),
+        (_, Value::Array(list)) if list.is_empty() => return Ok(None),
+        (Type::Boolean, _) => "true or false",
+        (Type::Integer, _) => "a whole number",
+        (Type::Decimal, _) => "a number",
+        (Type::DateTime, _) => "a date and time such as \"2026-01-31T12:00:00Z\"",
+        (Type::String | Type::Reference | Type::Binary | Type::Complex, _) => "a string",
+    };
+    Err(Error::invalid_value(format!("{place} must be {expected}.")))
+}
+
+fn text_value(data_type: Type, text: String, place: &str) -> Result<Option<Value>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    check_text(&text, place)?;
+    let made = match data_type {
+        Type::String | Type::Reference | Type::Binary => Some(Value::String(text)),
+        Type::Boolean => quirks::boolean_from_text(&text).map(Value::Bool),
+        Type::Integer => text.parse::<i64>().ok().map(Value::from),
+        Type::Decimal => text.parse::<serde_json::Number>().ok().map(Value::Number),
+        Type::DateTime => datetime::parse(&text).is_some().then_some(Value::String(text)),
+        Type::Complex => None,
+    };
+    let expected = match data_type {
+        Type::Boolean => "true or false",
+        Type::Integer => "a whole number",
+        Type::Decimal => "a number",
+        Type::DateTime => "a date and time such as \"2026-01-31T12:00:00Z\"",
+        Type::String | Type::Reference | Type::Binary | Type::Complex => "a string",
+    };
+    made.map(Some).ok_or_else(|| Error::invalid_value(format!("{place} must be {expected}.")))
+}
+
+fn complex_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+    let object = match value {
+        Value::Null => return Ok(None),
+        Value::Array(list) if list.is_empty() => return Ok(None),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        Value::String(text) if attribute.sub("value").is_some() => quirks::plain_value(text),
+        Value::Object(object) => object,
+        _ => return Err(Error::invalid_value(format!("{place} must be a JSON object."))),
+    };
+    let mut made = Map::new();
+    for (key, value) in object {
+        let (name, value) = match attribute.sub(&key) {
+            Some(sub) => (sub.name.clone(), attribute_value(sub, value, &format!("{place}.{}", sub.name))?),
+            None => {
+                check_key(&key)?;
+                (key.clone(), clean(value)?)
+            }
+        };
+        if let Some(value) = value {
+            insert_once(&mut made, name, value, &key)?;
+        }
+    }
+    Ok((!made.is_empty()).then(|| Value::Object(in_order(made, &attribute.sub_attributes))))
+}
+
+/// A value that no schema knows: kept, without what stands for "unassigned".
+///
+/// # Errors
+/// 400 `invalidValue` when a text in it holds the character NUL, which SQLite's text functions stop at.
+pub fn clean(value: Value) -> Result<Option<Value>, Error> {
+    Ok(match value {
+        Value::Null => None,
+        Value::String(text) => {
+            check_text(&text, "A text")?;
+            (!text.is_empty()).then_some(Value::String(text))
+        }
+        Value::Array(elements) => {
+            let mut made = Vec::with_capacity(elements.len());
+            for element in elements {
+                made.extend(clean(element)?);
+            }
+            (!made.is_empty()).then_some(Value::Array(made))
+        }
+        Value::Object(object) => {
+            let mut made = Map::new();
+            for (key, value) in object {
+                check_key(&key)?;
+                if let Some(value) = clean(value)? {
+                    made.insert(key, value);
+                }
+            }
+            (!made.is_empty()).then_some(Value::Object(made))
+        }
+        other => Some(other),
+    })
+}
+
+/// Reads a list of members, one member, or nothing. A member is `{"value": id}` or a plain id; what has no value
+/// is passed over, and a member that is there twice counts once.
+///
+/// # Errors
+/// 400 `invalidValue` when an element is neither.
+pub fn members_from(value: Value) -> Result<Vec<MemberRef>, Error> {
+    let elements = match value {
+        Value::Array(elements) => elements,
+        Value::Null => Vec::new(),
+        Value::String(text) if text.is_empty() => Vec::new(),
+        one => vec![one],
+    };
+    let mut seen = std::collections::HashSet::with_capacity(elements.len());
+    let mut made = Vec::with_capacity(elements.len());
+    for element in elements {
+        let member = match element {
+            Value::Null => continue,
+            Value::String(id) => MemberRef { id, display: None },
+            Value::Object(object) => match member_from(object)? {
+                Some(member) => member,
+                None => continue,
+            },
+            _ => {
+                return Err(Error::invalid_value(
+                    "Each of members must be an object with the member's id as value.",
+                ));
+            }
+        };
+        if !member.id.is_empty() && seen.insert(member.id.clone()) {
+            made.push(member);
+        }
+    }
+    Ok(made)
+}
+
+fn member_from(object: Map<String, Value>) -> Result<Option<MemberRef>, Error> {
+    let mut id = None;
+    let mut display = None;
+    for (key, value) in object {
+        match value {
+            Value::String(text) if key.eq_ignore_ascii_case("value") => {
+                check_text(&text, "members.value")?;
+                id = Some(text);
+            }
+            Value::String(text) if key.eq_ignore_ascii_case("display") => {
+                check_text(&text, "members.display")?;
+                display = (!text.is_empty()).then_some(text);
+            }
+            Value::Null => {}
+            _ if key.eq_ignore_ascii_case("value") => {
+                return Err(Error::invalid_value("members.value must be a string."));
+            }
+            _ => {}
+        }
+    }
+    Ok(id.map(|id| MemberRef { id, display }))
+}
+
+/// Reads a password: a string, or nothing.
+///
+/// # Errors
+/// 400 `invalidValue` when it is something else.
+pub fn password_from(value: Value) -> Result<Option<String>, Error> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok((!text.is_empty()).then_some(text)),
+        _ => Err(Error::invalid_value("password must be a string.")),
+    }
+}
+
+/// Completes a document after POST, PUT or PATCH: what is required is there, keys stand in their order, and
+/// `schemas` names what the document holds (RFC 7643 §3).
+///
+/// # Errors
+/// 400 `invalidValue` when a required attribute is missing or a key of an index is too long.
+pub fn finish(doc: &mut Map<String, Value>, schema: &ResourceSchema) -> Result<(), Error> {
+    for attribute in schema.core.attributes.iter().filter(|attribute| attribute.required) {
+        let blank = match doc.get(&attribute.name) {
+            None => true,
+            Some(value) => value.as_str().is_some_and(|text| text.trim().is_empty()),
+        };
+        if blank {
+            return Err(Error::invalid_value(format!(
+                "A {} must have a {}.",
+                schema.kind.noun(),
+                attribute.name
+            )));
+        }
+    }
+    for key in [schema.kind.name_attribute(), "externalId", "displayName"] {
+        let chars = doc.get(key).and_then(Value::as_str).map_or(0, |text| text.chars().count());
+        if chars > NAME_CHARS_MAX {
+            return Err(Error::invalid_value(format!("{key} may have at most {NAME_CHARS_MAX} characters.")));
+        }
+    }
+    doc.remove("schemas");
+    let mut schemas = vec![Value::String(schema.core.id.clone())];
+    schemas.extend(doc.keys().filter(|key| is_urn(key)).map(|key| Value::String(key.clone())));
+    let known = std::mem::take(doc);
+    doc.insert("schemas".to_owned(), Value::Array(schemas));
+    let rest = in_order(known, &schema.common);
+    doc.extend(in_order(rest, &schema.core.attributes));
+    // `externalId` is the one common attribute a document holds; it leads.
+    if let Some(external_id) = doc.shift_remove("externalId") {
+        doc.shift_insert(1, "externalId".to_owned(), external_id);
+    }
+    Ok(())
+}
+
+/// Whether a key names an extension rather than an attribute.
+pub fn is_urn(key: &str) -> bool {
+    key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"))
+}
+
+/// At most one element is primary (RFC 7643 §2.4).
+///
+/// # Errors
+/// 400 `invalidValue` when there are more.
+pub fn check_primary(elements: &[Value], place: &str) -> Result<(), Error> {
+    let primary =
+        elements.iter().filter(|element| element.get("primary") == Some(&Value::Bool(true))).count();
+    if primary > 1 {
+        return Err(Error::invalid_value(format!("Only one of {place} may be primary.")));
+    }
+    Ok(())
+}
+
+/// A multi-valued attribute has no more values than are compared with each other in reasonable time.
+///
+/// # Errors
+/// 400 `invalidValue` when there are more.
+pub fn check_count(count: usize, place: &str) -> Result<(), Error> {
+    if count > VALUES_MAX {
+        return Err(Error::invalid_value(format!("{place} may have at most {VALUES_MAX} values.")));
+    }
+    Ok(())
+}
+
+fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<(), Error> {
+    let listed = match value {
+        Value::Null => return Ok(()),
+        Value::Array(listed) if listed.iter().all(Value::is_string) => listed,
+        _ => return Err(Error::invalid_syntax("schemas must be a list of URNs.")),
+    };
+    let foreign = Kind::ALL.into_iter().filter(|kind| *kind != schema.kind).map(Kind::schema_id);
+    let mut named = listed.iter().filter_map(Value::as_str);
+    let own = listed.iter().filter_map(Value::as_str).any(|urn| schema.is_core(urn));
+    if !own && foreign.into_iter().any(|other| named.any(|urn| urn.eq_ignore_ascii_case(other))) {
+        return Err(Error::invalid_syntax(format!(
+            "schemas names another kind of resource; a {} has {}.",
+            schema.kind.noun(),
+            schema.core.id
+        )));
+    }
+    Ok(())
+}
+
+fn check_text(text: &str, place: &str) -> Result<(), Error> {
+    if text.contains('\0') {
+        return Err(Error::invalid_value(format!("{place} may not hold the character NUL.")));
+    }
+    Ok(())
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() || key.len() > KEY_CHARS_MAX || key.contains(char::is_control) {
+        return Err(Error::invalid_syntax(format!(
+            "An attribute's name must have 1 to {KEY_CHARS_MAX} characters and no control characters."
+        )));
+    }
+    Ok(())
+}
+
+/// A URN goes into `schemas` and into JSON paths, so it is held to the characters of RFC 8141 that need no care.
+fn check_urn(urn: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":._-~/+%".contains(c);
+    if urn.len() > KEY_CHARS_MAX || !urn.chars().all(plain) {
+        return Err(Error::invalid_syntax(format!(
+            "An extension's URN must have at most {KEY_CHARS_MAX} letters, digits and : . _ - ~ / + %."
+        )));
+    }
+    Ok(())
+}
+
+fn insert_once(map: &mut Map<String, Value>, name: String, value: Value, key: &str) -> Result<(), Error> {
+    if map.insert(name, value).is_some() {
+        return Err(Error::invalid_syntax(format!("The attribute {key} is there twice, in different case.")));
+    }
+    Ok(())
+}
+
+/// The map with the known attributes first, in the schema's order, and the others as they came.
+fn in_order(mut map: Map<String, Value>, attributes: &[Attribute]) -> Map<String, Value> {
+    let mut ordered = Map::with_capacity(map.len());
+    for attribute in attributes {
+        if let Some((name, value)) = map.shift_remove_entry(&attribute.name) {
+            ordered.insert(name, value);
+        }
+    }
+    ordered.extend(map);
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scim::schema::Schemas;
+    use serde_json::json;
+
+    fn user(body: Value) -> Result<Draft, Error> {
+        Draft::from_json(body, Schemas::builtin().unwrap().of(Kind::User))
+    }
+
+    fn doc(body: Value) -> Value {
+        Value::Object(user(body).unwrap().doc)
+    }
+
+    #[test]
+    fn names_become_canonical_and_stand_in_the_schemas_order() {
+        let made =
+            doc(json!({ "ACTIVE": true, "Name": { "GIVENNAME": "A" }, "username": "a", "externalID": "x" }));
+        assert_eq!(
+            made.to_string(),
+            format!(
+                "{{\"schemas\":[\"{}\"],\"externalId\":\"x\",\"userName\":\"a\",\"name\":{{\"givenName\":\"A\"}},\"active\":true}}",
+                crate::scim::schema::USER
+            )
+        );
+    }
+
+    #[test]
+    fn null_empty_text_and_empty_lists_are_unassigned() {
+        let made = doc(json!({
+            "userName": "a", "nickName": "", "title": null, "emails": [], "phoneNumbers": [{ "type": "work" }],
+            "name": { "givenName": "", "familyName": null }, "urn:x:1.0:Y": { "a": "" }, "odd": [null, ""] }));
+        assert_eq!(made, json!({ "schemas": [crate::scim::schema::USER], "userName": "a" }));
+    }
+
+    #[test]
+    fn booleans_and_numbers_sent_as_text_are_taken() {
+        let made = doc(
+            json!({ "userName": 12, "active": "True", "emails": [{ "value": "x", "primary": "FALSE" }] }),
+        );
+        assert_eq!(made["userName"], "12");
+        assert_eq!(made["active"], true);
+        assert_eq!(made["emails"][0]["primary"], false);
+    }
+
+    #[test]
+    fn a_plain_string_stands_for_the_value_of_a_complex_attribute() {
+        let made = doc(json!({ "userName": "a", "emails": ["x@example.com"],
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user": { "manager": "7" } }));
+        assert_eq!(made["emails"], json!([{ "value": "x@example.com" }]));
+        assert_eq!(made[crate::scim::schema::ENTERPRISE_USER]["manager"], json!({ "value": "7" }));
+        assert_eq!(made["schemas"], json!([crate::scim::schema::USER, crate::scim::schema::ENTERPRISE_USER]));
+    }
+
+    #[test]
+    fn what_no_schema_knows_is_kept_and_its_urn_listed() {
+        let made = doc(
+            json!({ "userName": "a", "shoeSize": 42, "urn:okta:x:1.0:user:custom": { "b": [1, { "c": true }] } }),
+        );
+        assert_eq!(made["shoeSize"], 42);
+        assert_eq!(made["urn:okta:x:1.0:user:custom"], json!({ "b": [1, { "c": true }] }));
+        assert_eq!(made["schemas"][1], "urn:okta:x:1.0:user:custom");
+    }
+
+    #[test]
+    fn read_only_attributes_are_passed_over_and_the_password_is_set_apart() {
+        let draft =
+            user(json!({ "userName": "a", "id": "mine", "meta": 1, "groups": [], "password": "s3cret" }))
+                .unwrap();
+        assert_eq!(
+            Value::Object(draft.doc),
+            json!({ "schemas": [crate::scim::schema::USER], "userName": "a" })
+        );
+        assert_eq!(draft.password.as_deref(), Some("s3cret"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_by_name() {
+        for (body, detail) in [
+            (json!({ "userName": "a", "active": "maybe" }), "active must be true or false."),
+            (json!({ "userName": "a", "name": "x" }), "name must be a JSON object."),
+            (json!({ "userName": ["a"] }), "userName must be a string."),
+            (json!({ "userName": "a", "emails": [{ "value": true }] }), "emails.value must be a string."),
+            (json!({ "active": true }), "A user must have a userName."),
+            (json!({ "userName": "  " }), "A user must have a userName."),
+            (json!({ "userName": "a\u{0}b" }), "userName may not hold the character NUL."),
+            (
+                json!({ "userName": "a", "emails": [{ "value": "x", "primary": true }, { "value": "y", "primary": true }] }),
+                "Only one of emails may be primary.",
+            ),
+        ] {
+            let error = user(body).unwrap_err();
+            assert_eq!((error.status, error.detail.as_str()), (400, detail));
+        }
+    }
+
+    #[test]
+    fn an_attribute_named_twice_in_different_case_is_refused() {
+        assert_eq!(
+            user(json!({ "userName": "a", "USERNAME": "b" })).unwrap_err().scim_type,
+            Some(crate::scim::ScimType::InvalidSyntax)
+        );
+    }
+
+    #[test]
+    fn a_body_of_another_kind_is_refused_and_missing_schemas_are_not() {
+        assert!(user(json!({ "schemas": [crate::scim::schema::GROUP], "userName": "a" })).is_err());
+        assert!(user(json!({ "schemas": [], "userName": "a" })).is_ok());
+        assert!(user(json!({ "schemas": "x", "userName": "a" })).is_err());
+    }
+
+    #[test]
+    fn members_are_read_in_every_form_and_count_once() {
+        let members = members_from(json!([{ "value": "1", "display": "a", "type": "User" }, "2", { "VALUE": "1" }, { "display": "x" }, null])).unwrap();
+        assert_eq!(
+            members,
+            [
+                MemberRef { id: "1".into(), display: Some("a".into()) },
+                MemberRef { id: "2".into(), display: None }
+            ]
+        );
+        assert!(members_from(json!([])).unwrap().is_empty());
+        assert!(members_from(json!([7])).is_err());
+    }
+}
