@@ -1,0 +1,307 @@
+//! Rows of `members`: who is in which group. A change costs what changes, not the size of the group.
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::scim::Kind;
+use crate::scim::predicate::Predicate;
+use crate::scim::resource::MemberRef;
+use crate::store::resources::kind_from;
+use crate::store::{Error, ReadTx, WriteTx, filter_sql};
+
+/// The most ids that an event names; beyond that it counts.
+const IDS_NAMED_MAX: usize = 1_000;
+
+/// What a change of members came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberChanges {
+    /// How many became members.
+    pub added: usize,
+    /// How many are members no longer.
+    pub removed: usize,
+    /// How many got another display name.
+    pub renamed: usize,
+    /// The ids of the first of those added.
+    pub added_ids: Vec<String>,
+    /// The ids of the first of those removed.
+    pub removed_ids: Vec<String>,
+}
+
+impl MemberChanges {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.added == 0 && self.removed == 0 && self.renamed == 0
+    }
+
+    fn note_added(&mut self, id: &str) {
+        self.added += 1;
+        if self.added_ids.len() < IDS_NAMED_MAX {
+            self.added_ids.push(id.to_owned());
+        }
+    }
+
+    fn note_removed(&mut self, id: String) {
+        self.removed += 1;
+        if self.removed_ids.len() < IDS_NAMED_MAX {
+            self.removed_ids.push(id);
+        }
+    }
+}
+
+/// A member was named that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMember {
+    /// The id as sent.
+    pub id: String,
+}
+
+/// A resource that is to become a member.
+struct Found {
+    seq: i64,
+    name: String,
+}
+
+impl ReadTx<'_> {
+    /// Visits the groups that a user is directly a member of, oldest first: id and name.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn each_group_of(&self, seq: i64, mut visit: impl FnMut(&str, &str)) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT g.id, g.name FROM members AS m JOIN resources AS g ON g.seq = m.grp
+              WHERE m.member = ?1 ORDER BY m.grp",
+        )?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            visit(text(row, 0)?, text(row, 1)?);
+        }
+        Ok(())
+    }
+
+    /// Visits the members of a group, oldest first: what each is, its id and the name it goes by here.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn each_member_of(&self, seq: i64, mut visit: impl FnMut(Kind, &str, &str)) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT r.kind, r.id, coalesce(m.display, r.name)
+               FROM members AS m JOIN resources AS r ON r.seq = m.member
+              WHERE m.grp = ?1 ORDER BY m.member",
+        )?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            visit(kind_from(row.get(0)?), text(row, 1)?, text(row, 2)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a group has more members than `count`; reads no further than it must.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn has_more_members_than(&self, seq: i64, count: u32) -> Result<bool, Error> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT 1 FROM members WHERE grp = ?1 LIMIT 1 OFFSET ?2")?;
+        Ok(statement.exists(params![seq, count])?)
+    }
+
+    fn find_member(&self, id: &str) -> Result<Option<Found>, Error> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT seq, name FROM resources WHERE id = ?1")?;
+        Ok(statement.query_row([id], |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? })).optional()?)
+    }
+
+    /// The members of a group that fulfil a predicate on the sub-attributes of `members`.
+    fn members_where(
+        &self,
+        group: i64,
+        predicate: &Predicate,
+        base_url: &str,
+    ) -> Result<Vec<(i64, String, String)>, Error> {
+        let condition = filter_sql::compile_member(predicate, base_url);
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT u.seq, u.id, u.name FROM members AS m JOIN resources AS u ON u.seq = m.member
+              WHERE m.grp = ? AND ({})",
+            condition.text
+        ))?;
+        let mut values = vec![rusqlite::types::Value::Integer(group)];
+        values.extend(condition.params);
+        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// A column's text, where it lies.
+fn text<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<&'r str, Error> {
+    row.get_ref(column)?.as_str().map_err(|error| Error::Other(error.to_string()))
+}
+
+/// What a member is called where the client says so and it is not its own name anyway: Okta sends the userName,
+/// and what is not stored cannot go stale.
+fn own_display<'a>(member: &'a MemberRef, found: &Found) -> Option<&'a str> {
+    member.display.as_deref().filter(|display| *display != found.name)
+}
+
+impl WriteTx<'_> {
+    /// Makes resources members of a group. Who is one already stays one.
+    ///
+    /// # Errors
+    /// The first member that does not exist, as the inner error; else when SQLite fails.
+    pub fn add_members(
+        &self,
+        group: i64,
+        members: &[MemberRef],
+        changes: &mut MemberChanges,
+    ) -> Result<Result<(), UnknownMember>, Error> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO members (grp, member, display) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        let mut rename = self.connection.prepare_cached(
+            "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
+        )?;
+        for member in members {
+            let Some(found) = self.find_member(&member.id)? else {
+                return Ok(Err(UnknownMember { id: member.id.clone() }));
+            };
+            let display = own_display(member, &found);
+            if insert.execute(params![group, found.seq, display])? == 1 {
+                changes.note_added(&member.id);
+            } else if member.display.is_some() {
+                changes.renamed += rename.execute(params![group, found.seq, display])?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes members out of a group. Who is none is passed over.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn remove_members(
+        &self,
+        group: i64,
+        ids: &[String],
+        changes: &mut MemberChanges,
+    ) -> Result<(), Error> {
+        let mut delete = self.connection.prepare_cached(
+            "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)",
+        )?;
+        for id in ids {
+            if delete.execute(params![group, id])? == 1 {
+                changes.note_removed(id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the members out of a group that fulfil a predicate.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn remove_members_where(
+        &self,
+        group: i64,
+        predicate: &Predicate,
+        base_url: &str,
+        changes: &mut MemberChanges,
+    ) -> Result<(), Error> {
+        let mut delete =
+            self.connection.prepare_cached("DELETE FROM members WHERE grp = ?1 AND member = ?2")?;
+        for (seq, id, _) in self.members_where(group, predicate, base_url)? {
+            if delete.execute(params![group, seq])? == 1 {
+                changes.note_removed(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the members that fulfil a predicate another display name, or again their own; tells how many
+    /// fulfil it.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn rename_members_where(
+        &self,
+        group: i64,
+        predicate: &Predicate,
+        base_url: &str,
+        display: Option<&str>,
+        changes: &mut MemberChanges,
+    ) -> Result<usize, Error> {
+        let mut rename = self.connection.prepare_cached(
+            "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
+        )?;
+        let chosen = self.members_where(group, predicate, base_url)?;
+        for (seq, _, name) in &chosen {
+            let display = display.filter(|display| display != name);
+            changes.renamed += rename.execute(params![group, seq, display])?;
+        }
+        Ok(chosen.len())
+    }
+
+    /// Makes these, and no others, the members of a group. The difference is found in SQL; rows that stay are
+    /// not written.
+    ///
+    /// # Errors
+    /// The first member that does not exist, as the inner error; else when SQLite fails.
+    pub fn replace_members(
+        &self,
+        group: i64,
+        members: &[MemberRef],
+        changes: &mut MemberChanges,
+    ) -> Result<Result<(), UnknownMember>, Error> {
+        self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
+        let mut want = self.connection.prepare_cached(
+            "INSERT OR IGNORE INTO temp.wanted (member, display, named) VALUES (?1, ?2, ?3)",
+        )?;
+        for member in members {
+            let Some(found) = self.find_member(&member.id)? else {
+                return Ok(Err(UnknownMember { id: member.id.clone() }));
+            };
+            want.execute(params![found.seq, own_display(member, &found), member.display.is_some()])?;
+        }
+        self.note_ids(
+            "SELECT r.id FROM members AS m JOIN resources AS r ON r.seq = m.member
+              WHERE m.grp = ?1 AND m.member NOT IN (SELECT member FROM temp.wanted)",
+            group,
+            |id| changes.note_removed(id),
+        )?;
+        self.note_ids(
+            "SELECT r.id FROM temp.wanted AS w JOIN resources AS r ON r.seq = w.member
+              WHERE NOT EXISTS (SELECT 1 FROM members AS m WHERE m.grp = ?1 AND m.member = w.member)",
+            group,
+            |id| changes.note_added(&id),
+        )?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM members WHERE grp = ?1 AND member NOT IN (SELECT member FROM temp.wanted)",
+            )?
+            .execute([group])?;
+        changes.renamed += self
+            .connection
+            .prepare_cached(
+                "UPDATE members SET display = w.display FROM temp.wanted AS w
+                  WHERE members.grp = ?1 AND members.member = w.member AND w.named = 1
+                    AND members.display IS NOT w.display",
+            )?
+            .execute([group])?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO members (grp, member, display) SELECT ?1, member, display FROM temp.wanted WHERE true
+                     ON CONFLICT DO NOTHING",
+            )?
+            .execute([group])?;
+        self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
+        Ok(Ok(()))
+    }
+
+    fn note_ids(&self, sql: &str, group: i64, mut note: impl FnMut(String)) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([group])?;
+        while let Some(row) = rows.next()? {
+            note(row.get(0)?);
+        }
+        Ok(())
+    }
+}

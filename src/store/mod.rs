@@ -1,0 +1,228 @@
+//! One tenant's SQLite file: the only module that names `rusqlite` and `r2d2`.
+//!
+//! Rows in, rows out, synchronous. Readers run in a snapshot of their own; there is one writer, and it begins
+//! IMMEDIATE: a deferred transaction that reads and then writes fails at once with `SQLITE_BUSY_SNAPSHOT`,
+//! whatever the busy time-out. What a change means, who may make it and what is answered is told in `directory`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+mod open;
+mod error;
+mod resources;
+mod members;
+mod list;
+mod events;
+mod filter_sql;
+
+pub use error::Error;
+pub use events::{Action, Event, NewEvent};
+pub use list::{Page, Selection};
+pub use members::{MemberChanges, UnknownMember};
+pub use open::PoolThreads;
+pub use resources::{NewResource, Record};
+
+/// The most connections that read one tenant's file at once.
+const READERS_MAX: u32 = 12;
+
+/// How long a caller waits for a connection before it is told that the tenant is busy.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// The most steps of SQLite's machine that a short read may take: a look-up by an index takes a hundred or two,
+/// a user's row with a dozen groups a few hundred. About a millisecond.
+const SHORT_READ_STEPS_MAX: i32 = 20_000;
+
+/// A read was not short after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotShort;
+
+/// One tenant's file, open.
+#[derive(Debug)]
+pub struct Store {
+    readers: Pool<SqliteConnectionManager>,
+    writer: Pool<SqliteConnectionManager>,
+}
+
+impl Store {
+    /// Opens the file, makes it where it is not there yet, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is no file of this program, or was written by a newer version of it.
+    pub fn open(file: &Path, threads: &PoolThreads) -> Result<Store, Error> {
+        open::prepare_file(file)?;
+        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite)?;
+        let readers = open::pool(file, threads, READERS_MAX, open::Mode::ReadOnly)?;
+        Ok(Store { readers, writer })
+    }
+
+    /// What is wrong with the file, as SQLite's quick check tells it; nothing when it is well.
+    ///
+    /// # Errors
+    /// When the check itself cannot be made.
+    pub fn quick_check(&self) -> Result<Vec<String>, Error> {
+        let connection = connection(&self.readers)?;
+        let mut statement = connection.prepare("PRAGMA quick_check(10)")?;
+        let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Reads in one snapshot.
+    ///
+    /// # Errors
+    /// What `read` gives, or that no connection was to be had.
+    pub fn read<T, E: From<Error>>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let connection = connection(&self.readers)?;
+        let transaction =
+            Transaction::new_unchecked(&connection, TransactionBehavior::Deferred).map_err(Error::from)?;
+        let answer = read(&ReadTx { connection: &transaction });
+        transaction.commit().map_err(Error::from)?;
+        answer
+    }
+
+    /// Reads in one snapshot, without waiting and within a bound: for the threads that serve connections.
+    ///
+    /// # Errors
+    /// [`NotShort`] when no connection is free at once, or the read took more steps than a look-up by an index
+    /// does; the caller then reads again where it may take its time. Inside, what `read` gives.
+    pub fn read_short<T, E: From<Error>>(
+        &self,
+        read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
+    ) -> Result<Result<T, E>, NotShort> {
+        let connection = self.readers.try_get().ok_or(NotShort)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopped);
+        let bounded = connection.progress_handler(
+            SHORT_READ_STEPS_MAX,
+            Some(move || {
+                stop.store(true, Ordering::Relaxed);
+                true
+            }),
+        );
+        let answer = match bounded
+            .and_then(|()| Transaction::new_unchecked(&connection, TransactionBehavior::Deferred))
+        {
+            Ok(transaction) => {
+                let answer = read(&ReadTx { connection: &transaction });
+                // Nothing was written: rolling back is what ends a read most cheaply, and it happens on drop.
+                drop(transaction);
+                answer
+            }
+            Err(error) => Err(E::from(Error::from(error))),
+        };
+        let unbounded = connection.progress_handler(0, None::<fn() -> bool>);
+        if stopped.load(Ordering::Relaxed) || unbounded.is_err() {
+            return Err(NotShort);
+        }
+        Ok(answer)
+    }
+
+    /// Runs jobs in one IMMEDIATE transaction, each in a savepoint of its own: one that fails undoes what it did
+    /// itself and nothing else. The answers hold once this returns; the transaction is then committed.
+    pub fn write<J, T, E: From<Error>>(
+        &self,
+        jobs: Vec<J>,
+        run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
+    ) -> Vec<Result<T, E>> {
+        let count = jobs.len();
+        match self.write_all(jobs, run) {
+            Ok(answers) => answers,
+            Err(error) => (0..count).map(|_| Err(E::from(error.clone()))).collect(),
+        }
+    }
+
+    fn write_all<J, T, E: From<Error>>(
+        &self,
+        jobs: Vec<J>,
+        run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<Vec<Result<T, E>>, Error> {
+        let connection = connection(&self.writer)?;
+        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let savepoint = Savepoint::begin(&transaction)?;
+            let answer = run(job, &WriteTx { read: ReadTx { connection: &transaction } });
+            if transaction.is_autocommit() {
+                return Err(Error::GivenUp);
+            }
+            match &answer {
+                Ok(_) => savepoint.release()?,
+                Err(_) => savepoint.undo()?,
+            }
+            answers.push(answer);
+        }
+        transaction.commit()?;
+        Ok(answers)
+    }
+}
+
+fn connection(
+    pool: &Pool<SqliteConnectionManager>,
+) -> Result<PooledConnection<SqliteConnectionManager>, Error> {
+    pool.get_timeout(CONNECTION_WAIT).map_err(|_| Error::Busy)
+}
+
+/// A job's part of the transaction.
+struct Savepoint<'c>(&'c Connection);
+
+impl<'c> Savepoint<'c> {
+    fn begin(connection: &'c Connection) -> Result<Savepoint<'c>, Error> {
+        connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        Ok(Savepoint(connection))
+    }
+
+    fn release(self) -> Result<(), Error> {
+        self.0.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
+
+    fn undo(self) -> Result<(), Error> {
+        self.0.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        self.release()
+    }
+}
+
+/// A snapshot to read from.
+pub struct ReadTx<'c> {
+    connection: &'c Connection,
+}
+
+/// A place in the one write transaction; it can be had nowhere else than in [`Store::write`].
+pub struct WriteTx<'c> {
+    read: ReadTx<'c>,
+}
+
+impl WriteTx<'_> {
+    /// Runs a part of a job so that its failure undoes that part alone: an operation of a bulk request.
+    ///
+    /// # Errors
+    /// As the outer error, that SQLite fails; as the inner one, what `part` gives.
+    pub fn part<T, E>(&self, part: impl FnOnce() -> Result<T, E>) -> Result<Result<T, E>, Error> {
+        let savepoint = Savepoint::begin(self.read.connection)?;
+        let answer = part();
+        if self.read.connection.is_autocommit() {
+            return Err(Error::GivenUp);
+        }
+        match &answer {
+            Ok(_) => savepoint.release()?,
+            Err(_) => savepoint.undo()?,
+        }
+        Ok(answer)
+    }
+}
+
+impl<'c> std::ops::Deref for WriteTx<'c> {
+    type Target = ReadTx<'c>;
+
+    fn deref(&self) -> &ReadTx<'c> {
+        &self.read
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! How a tenant's file is opened: whose it is, which schema it has, which settings its connections get.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::scim::{datetime, fold};
+use crate::store::Error;
+
+/// "ICI1": tells our files from those of other programs (`PRAGMA application_id`).
+const APPLICATION_ID: i64 = 0x4943_4931;
+
+/// The migrations, oldest first; `PRAGMA user_version` counts those a file has had.
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../schema/tenant/0001_init.sql"))];
+
+/// How long a connection waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An unused connection is closed after this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many prepared statements a connection keeps.
+const STATEMENTS_KEPT: usize = 64;
+
+/// The threads that open and close connections for the pools of all tenants; a pool left to itself starts three
+/// of its own.
+#[derive(Clone)]
+pub struct PoolThreads(Arc<ScheduledThreadPool>);
+
+impl PoolThreads {
+    /// Starts the threads.
+    pub fn start() -> PoolThreads {
+        let threads =
+            ScheduledThreadPool::builder().num_threads(2).thread_name_pattern("sqlite-pool-{}").build();
+        PoolThreads(Arc::new(threads))
+    }
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// Checks whose file it is and brings its schema up to date, before any pool opens it.
+pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
+    let cannot_open = |error: &rusqlite::Error| Error::CannotOpen {
+        file: file.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut connection = Connection::open(file).map_err(|error| cannot_open(&error))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let application_id: i64 = connection
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .map_err(|error| cannot_open(&error))?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let new = application_id == 0 && version == 0 && tables == 0;
+    if application_id != APPLICATION_ID && !new {
+        return Err(Error::Foreign { file: file.display().to_string(), application_id });
+    }
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version > known {
+        return Err(Error::Newer { file: file.display().to_string(), found: version, known });
+    }
+    // WAL first: it stays with the file. Readers then never wait for the writer, nor the writer for them.
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    if version < known {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        migrate(&mut connection)?;
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => Error::from(err),
+        other => Error::Other(other.to_string()),
+    })
+}
+
+/// A pool of connections to the file.
+pub(super) fn pool(
+    file: &Path,
+    threads: &PoolThreads,
+    connections_max: u32,
+    mode: Mode,
+) -> Result<Pool<SqliteConnectionManager>, Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let manager = SqliteConnectionManager::file(file)
+        .with_flags(flags)
+        .with_init(move |connection| set_up(connection, mode));
+    Pool::builder()
+        .max_size(connections_max)
+        .min_idle(Some(1))
+        .idle_timeout(Some(IDLE_TIMEOUT))
+        .max_lifetime(None)
+        .test_on_check_out(false)
+        .connection_timeout(BUSY_TIMEOUT)
+        .thread_pool(Arc::clone(&threads.0))
+        .build(manager)
+        .map_err(|error| Error::CannotOpen { file: file.display().to_string(), reason: error.to_string() })
+}
+
+/// Settings that live with a connection and not with the file.
+fn set_up(connection: &mut Connection, mode: Mode) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // FULL: a commit that was answered survives the loss of power, and not only of the process.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // A file is not to be trusted to name functions of ours in its own schema.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    add_functions(connection)?;
+    match mode {
+        Mode::ReadOnly => connection.pragma_update(None, "query_only", true)?,
+        Mode::ReadWrite => connection.execute_batch(
+            "CREATE TEMP TABLE wanted (member INTEGER PRIMARY KEY, display TEXT, named INTEGER NOT NULL) STRICT;",
+        )?,
+    }
+    Ok(())
+}
+
+/// `fold(text)` and `instant(text)`: the readings of text that filters in SQL share with those in memory.
+pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("fold", 1, flags, |context| {
+        Ok(context.get::<Option<String>>(0)?.map(|text| fold::fold(&text)))
+    })?;
+    connection.create_scalar_function("instant", 1, flags, |context| {
+        Ok(context.get::<Option<String>>(0)?.and_then(|text| datetime::parse(&text)))
+    })
+}

@@ -1,0 +1,273 @@
+//! Rows of `resources`: one kind of row for users and groups.
+
+use rusqlite::{OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use crate::scim::{Kind, fold};
+use crate::store::{Error, ReadTx, WriteTx};
+
+/// A resource as it is stored.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Creation order.
+    pub seq: i64,
+    /// User or group.
+    pub kind: Kind,
+    /// The id.
+    pub id: String,
+    /// userName or displayName, as sent.
+    pub name: String,
+    /// Whether a user may log in; true for groups.
+    pub active: bool,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Milliseconds since 1970.
+    pub modified_ms: i64,
+    /// The number of the event that made it what it is.
+    pub version: i64,
+    /// The document, as JSON text.
+    pub doc: String,
+}
+
+/// A resource to be stored.
+#[derive(Clone, Debug)]
+pub struct NewResource<'a> {
+    /// User or group.
+    pub kind: Kind,
+    /// The id.
+    pub id: &'a str,
+    /// Milliseconds since 1970, for created and modified.
+    pub now_ms: i64,
+    /// The event that makes it.
+    pub version: i64,
+    /// The document.
+    pub doc: &'a Map<String, Value>,
+}
+
+/// A kind as it stands in the column `kind`.
+pub(super) fn kind_code(kind: Kind) -> i64 {
+    match kind {
+        Kind::User => 1,
+        Kind::Group => 2,
+    }
+}
+
+pub(super) fn kind_from(code: i64) -> Kind {
+    if code == 2 { Kind::Group } else { Kind::User }
+}
+
+/// The columns of [`Record`], in the order that [`record`] reads.
+macro_rules! record_columns {
+    () => {
+        "seq, kind, id, name, active, created_ms, modified_ms, version, doc"
+    };
+}
+
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        seq: row.get(0)?,
+        kind: kind_from(row.get(1)?),
+        id: row.get(2)?,
+        name: row.get(3)?,
+        active: row.get(4)?,
+        created_ms: row.get(5)?,
+        modified_ms: row.get(6)?,
+        version: row.get(7)?,
+        doc: row.get(8)?,
+    })
+}
+
+/// The searched columns of a document.
+struct Keys<'a> {
+    name: &'a str,
+    name_key: String,
+    display_key: Option<String>,
+    external_id: Option<&'a str>,
+    active: bool,
+}
+
+impl<'a> Keys<'a> {
+    fn of(kind: Kind, doc: &'a Map<String, Value>) -> Keys<'a> {
+        let text = |name: &str| doc.get(name).and_then(Value::as_str);
+        let name = text(kind.name_attribute()).unwrap_or_default();
+        Keys {
+            name,
+            name_key: fold::fold(name),
+            display_key: (kind == Kind::User).then(|| text("displayName").map(fold::fold)).flatten(),
+            external_id: text("externalId"),
+            active: kind == Kind::Group || doc.get("active") != Some(&Value::Bool(false)),
+        }
+    }
+}
+
+impl ReadTx<'_> {
+    /// The resource of that kind and id.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn find(&self, kind: Kind, id: &str) -> Result<Option<Record>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM resources WHERE id = ?1 AND kind = ?2"
+        ))?;
+        Ok(statement.query_row(params![id, kind_code(kind)], record).optional()?)
+    }
+
+    /// The resource of that kind and userName or displayName, whatever its case.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn find_by_name(&self, kind: Kind, name: &str) -> Result<Option<Record>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM resources WHERE kind = ?1 AND name_key = ?2"
+        ))?;
+        Ok(statement.query_row(params![kind_code(kind), fold::fold(name)], record).optional()?)
+    }
+
+    pub(super) fn by_seq(&self, seq: i64) -> Result<Option<Record>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM resources WHERE seq = ?1"
+        ))?;
+        Ok(statement.query_row([seq], record).optional()?)
+    }
+}
+
+impl WriteTx<'_> {
+    /// Stores a new resource and gives its place in the order of creation.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name or the id is taken; else when SQLite fails.
+    pub fn insert(&self, new: &NewResource<'_>) -> Result<i64, Error> {
+        let keys = Keys::of(new.kind, new.doc);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO resources (kind, id, name, name_key, display_key, external_id, active,
+                                        created_ms, modified_ms, version, doc)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                kind_code(new.kind),
+                new.id,
+                keys.name,
+                keys.name_key,
+                keys.display_key,
+                keys.external_id,
+                keys.active,
+                new.now_ms,
+                new.version,
+                text_of(new.doc)
+            ])?;
+        let seq = self.connection.last_insert_rowid();
+        self.put_emails(seq, new.doc)?;
+        Ok(seq)
+    }
+
+    /// Puts a new document in the place of the present one.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is another's; else when SQLite fails.
+    pub fn update(
+        &self,
+        record: &Record,
+        doc: &Map<String, Value>,
+        now_ms: i64,
+        version: i64,
+    ) -> Result<(), Error> {
+        let keys = Keys::of(record.kind, doc);
+        // Columns that stay the same are named as well: SQLite leaves an index alone whose columns do not change.
+        self.connection
+            .prepare_cached(
+                "UPDATE resources SET name = ?2, name_key = ?3, display_key = ?4, external_id = ?5, active = ?6,
+                                      modified_ms = ?7, version = ?8, doc = ?9
+                  WHERE seq = ?1",
+            )?
+            .execute(params![
+                record.seq,
+                keys.name,
+                keys.name_key,
+                keys.display_key,
+                keys.external_id,
+                keys.active,
+                now_ms,
+                version,
+                text_of(doc)
+            ])?;
+        if record.kind == Kind::User {
+            self.connection
+                .prepare_cached("DELETE FROM emails WHERE resource = ?1")?
+                .execute([record.seq])?;
+            self.put_emails(record.seq, doc)?;
+        }
+        Ok(())
+    }
+
+    /// Marks a resource as changed whose document is not: a group whose members changed.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn touch(&self, seq: i64, now_ms: i64, version: i64) -> Result<(), Error> {
+        self.connection
+            .prepare_cached("UPDATE resources SET modified_ms = ?2, version = ?3 WHERE seq = ?1")?
+            .execute(params![seq, now_ms, version])?;
+        Ok(())
+    }
+
+    /// Deletes a resource with its memberships, and remembers that it was. Groups that lose a member change.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn delete(&self, record: &Record, now_ms: i64, version: i64) -> Result<(), Error> {
+        self.connection
+            .prepare_cached(
+                "UPDATE resources SET modified_ms = ?2, version = ?3
+                  WHERE seq IN (SELECT grp FROM members WHERE member = ?1)",
+            )?
+            .execute(params![record.seq, now_ms, version])?;
+        self.connection
+            .prepare_cached("INSERT INTO tombstones (id, kind, name, deleted_ms) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![record.id, kind_code(record.kind), record.name, now_ms])?;
+        self.connection.prepare_cached("DELETE FROM resources WHERE seq = ?1")?.execute([record.seq])?;
+        Ok(())
+    }
+
+    /// Keeps the hash of a password, or takes it away.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_password_hash(&self, seq: i64, hash: Option<&str>) -> Result<(), Error> {
+        match hash {
+            Some(hash) => self
+                .connection
+                .prepare_cached("INSERT OR REPLACE INTO passwords (resource, hash) VALUES (?1, ?2)")?
+                .execute(params![seq, hash])?,
+            None => {
+                self.connection.prepare_cached("DELETE FROM passwords WHERE resource = ?1")?.execute([seq])?
+            }
+        };
+        Ok(())
+    }
+
+    fn put_emails(&self, seq: i64, doc: &Map<String, Value>) -> Result<(), Error> {
+        let Some(emails) = doc.get("emails").and_then(Value::as_array) else { return Ok(()) };
+        let mut statement = self
+            .connection
+            .prepare_cached("INSERT INTO emails (resource, value_key, type_key) VALUES (?1, ?2, ?3)")?;
+        for email in emails {
+            let text = |name: &str| email.get(name).and_then(Value::as_str).map(fold::fold);
+            if let Some(value) = text("value") {
+                statement.execute(params![seq, value, text("type")])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text_of(doc: &Map<String, Value>) -> String {
+    // A map of strings to JSON values always has a JSON text.
+    serde_json::to_string(doc).unwrap_or_default()
+}
