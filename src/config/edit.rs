@@ -1,0 +1,520 @@
+//! Edits of the text of `tenants.toml` that leave every other byte as it is: comments, order, formatting.
+//!
+//! Each takes a text that [`parse()`] takes and gives such a text back; both are checked. Reading and replacing
+//! the file is the business of `tenants`.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+
+use crate::config::{
+    Access, Settings, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TenantName, is_token_name, parse,
+};
+use crate::secret::TokenHash;
+
+/// The name that errors give the text; callers who have a file's name parse the text before they edit it.
+const FILE: &str = "tenants.toml";
+
+/// A token to be added.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// What people and logs will call it.
+    pub name: String,
+    /// The hash of the token.
+    pub hash: TokenHash,
+    /// When it was made, in milliseconds since 1970-01-01T00:00:00Z.
+    pub created_ms: i64,
+    /// From when on it is refused.
+    pub expires_ms: Option<i64>,
+    /// What it may do.
+    pub access: Access,
+}
+
+/// Why a text was not edited. One sentence for the operator, without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The text is not right as it is, or an edit of it would not be.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    /// No such tenant.
+    #[error("there is no tenant {tenant}; {known}")]
+    UnknownTenant {
+        /// What was asked for.
+        tenant: String,
+        /// Which tenants there are.
+        known: String,
+    },
+    /// The tenant is there already.
+    #[error("there is a tenant {0} already")]
+    TenantExists(TenantName),
+    /// No such token.
+    #[error("tenant {tenant} has no token {token:?}; {known}")]
+    UnknownToken {
+        /// The tenant.
+        tenant: TenantName,
+        /// What was asked for.
+        token: String,
+        /// Which tokens the tenant has.
+        known: String,
+    },
+    /// The tenant has a token of that name.
+    #[error("tenant {tenant} has a token {token:?} already; revoke it first, or take another name")]
+    TokenExists {
+        /// The tenant.
+        tenant: TenantName,
+        /// The name.
+        token: String,
+    },
+    /// The text cannot be the name of a token.
+    #[error(
+        "a token's name has 1 to {TOKEN_NAME_CHARS_MAX} letters, digits, inner blanks, \".\", \"_\" and \"-\""
+    )]
+    BadTokenName,
+    /// A time that TOML has no form for.
+    #[error("a token's times lie in the years 0 to 9999")]
+    BadInstant,
+    /// The tenant has as many tokens as it may have.
+    #[error("tenant {0} has {TENANT_TOKENS_MAX} tokens, which is the most; revoke one first")]
+    TooManyTokens(TenantName),
+    /// The text is written in a way that this module does not edit.
+    #[error("{0} is written in a form that this command does not edit; edit the file by hand")]
+    Form(String),
+}
+
+/// Adds `[tenants.NAME]` at the end, with the customer's name for people.
+///
+/// # Errors
+/// [`Error::TenantExists`], or what is wrong with the text.
+pub fn add_tenant(text: &str, name: &TenantName, customer: Option<&str>) -> Result<String, Error> {
+    let settings = parse(text, FILE)?;
+    if settings.tenants.contains_key(name) {
+        return Err(Error::TenantExists(name.clone()));
+    }
+    let mut document = read(text)?;
+    let root = document.as_table_mut();
+    if !root.contains_key("tenants") {
+        let mut tenants = Table::new();
+        tenants.set_implicit(true);
+        root.insert("tenants", Item::Table(tenants));
+    }
+    let form = || Error::Form("tenants".to_owned());
+    match root.get_mut("tenants").ok_or_else(form)? {
+        Item::Table(tenants) => {
+            let mut tenant = Table::new();
+            tenant.decor_mut().set_prefix(if text.trim().is_empty() { "" } else { "\n" });
+            if let Some(customer) = customer {
+                tenant.insert("name", value(customer));
+            }
+            tenants.insert(name.as_str(), Item::Table(tenant));
+        }
+        other => {
+            let tenants = other.as_table_like_mut().ok_or_else(form)?;
+            let mut tenant = InlineTable::new();
+            if let Some(customer) = customer {
+                tenant.insert("name", customer.into());
+            }
+            tenants.insert(name.as_str(), value(tenant));
+        }
+    }
+    checked(document.to_string())
+}
+
+/// Adds a token at the end of a tenant's tokens.
+///
+/// # Errors
+/// [`Error`] when there is no such tenant, the name is taken or cannot be one, or there are too many tokens.
+pub fn add_token(text: &str, tenant: &TenantName, token: &NewToken) -> Result<String, Error> {
+    let settings = parse(text, FILE)?;
+    let known = settings.tenants.get(tenant).ok_or_else(|| unknown_tenant(&settings, tenant))?;
+    if !is_token_name(&token.name) {
+        return Err(Error::BadTokenName);
+    }
+    if known.tokens.iter().any(|other| other.name == token.name) {
+        return Err(Error::TokenExists { tenant: tenant.clone(), token: token.name.clone() });
+    }
+    if known.tokens.len() >= TENANT_TOKENS_MAX {
+        return Err(Error::TooManyTokens(tenant.clone()));
+    }
+    let mut document = read(text)?;
+    let form = || Error::Form(format!("tenants.{tenant}"));
+    let tenants = document.get_mut("tenants").and_then(Item::as_table_like_mut).ok_or_else(form)?;
+    let item = tenants.get_mut(tenant.as_str()).ok_or_else(form)?;
+    let inline = !item.is_table();
+    let table = item.as_table_like_mut().ok_or_else(form)?;
+    if table.get("tokens").is_none() {
+        let empty = if inline { value(toml_edit::Array::new()) } else { ArrayOfTables::new().into() };
+        table.insert("tokens", empty);
+    }
+    match table.get_mut("tokens").ok_or_else(form)? {
+        Item::ArrayOfTables(tokens) => {
+            let mut table = Table::new();
+            table.decor_mut().set_prefix("\n");
+            fill(&mut table, token)?;
+            tokens.push(table);
+        }
+        Item::Value(Value::Array(tokens)) => {
+            let mut table = InlineTable::new();
+            fill(&mut table, token)?;
+            tokens.push(table);
+        }
+        _ => return Err(form()),
+    }
+    checked(document.to_string())
+}
+
+fn fill(table: &mut dyn TableLike, token: &NewToken) -> Result<(), Error> {
+    table.insert("name", value(token.name.as_str()));
+    table.insert("hash", value(token.hash.expose()));
+    table.insert("created", value(datetime(token.created_ms)?));
+    if let Some(expires_ms) = token.expires_ms {
+        table.insert("expires", value(datetime(expires_ms)?));
+    }
+    table.insert("access", value(token.access.as_str()));
+    Ok(())
+}
+
+/// The instant in whole seconds, as TOML writes it.
+fn datetime(ms: i64) -> Result<toml_edit::Datetime, Error> {
+    let instant = jiff::Timestamp::from_second(ms.div_euclid(1000)).map_err(|_| Error::BadInstant)?;
+    instant.to_string().parse().map_err(|_| Error::BadInstant)
+}
+
+/// Takes a token away, with the comment lines that stand directly above it.
+///
+/// # Errors
+/// [`Error`] when there is no such tenant or token.
+pub fn revoke_token(text: &str, tenant: &TenantName, token_name: &str) -> Result<String, Error> {
+    let settings = parse(text, FILE)?;
+    let known = settings.tenants.get(tenant).ok_or_else(|| unknown_tenant(&settings, tenant))?;
+    let index = known.tokens.iter().position(|token| token.name == token_name);
+    let index = index.ok_or_else(|| Error::UnknownToken {
+        tenant: tenant.clone(),
+        token: token_name.to_owned(),
+        known: list(
+            "its tokens are",
+            "it has none",
+            known.tokens.iter().map(|token| format!("{:?}", token.name)),
+        ),
+    })?;
+    let left = match lines_of_token(text, tenant, index) {
+        Some(lines) => format!("{}{}", &text[..lines.start], &text[lines.end..]),
+        None => without_inline_token(text, tenant, index)?,
+    };
+    let left = checked(left)?;
+    // A revocation that did not take effect must not look like one that did.
+    match parse(&left, FILE)?.tenants.get(tenant) {
+        Some(after) if after.tokens.len() + 1 == known.tokens.len() => Ok(left),
+        _ => Err(Error::Form(format!("tenants.{tenant}.tokens"))),
+    }
+}
+
+/// The whole lines of `[[tenants.NAME.tokens]]`, from the comment directly above it to its last value and one
+/// blank line after that; `None` when the tokens are written as an inline array.
+fn lines_of_token(text: &str, tenant: &TenantName, index: usize) -> Option<Range<usize>> {
+    let document = DeTable::parse(text).ok()?;
+    let DeValue::Table(tenants) = document.get_ref().get("tenants")?.get_ref() else { return None };
+    let DeValue::Table(tenant) = tenants.get(tenant.as_str())?.get_ref() else { return None };
+    let DeValue::Array(tokens) = tenant.get("tokens")?.get_ref() else { return None };
+    let token = tokens.get(index)?;
+    let DeValue::Table(table) = token.get_ref() else { return None };
+    let header = token.span();
+    if !text.get(header.clone())?.starts_with("[[") {
+        return None;
+    }
+    let last = table.values().map(|value| value.span().end).chain([header.end]).max()?;
+    let mut start = line_start(text, header.start);
+    while start > 0 {
+        let above = line_start(text, start - 1);
+        if !text[above..start].trim_start().starts_with('#') {
+            break;
+        }
+        start = above;
+    }
+    let mut end = line_end(text, last);
+    let below = line_end(text, end);
+    if text[end..below].trim().is_empty() {
+        end = below;
+    }
+    Some(start..end)
+}
+
+/// The first byte of the line that the byte is in.
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+}
+
+/// The first byte after the line that the byte is in.
+fn line_end(text: &str, at: usize) -> usize {
+    text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
+}
+
+fn without_inline_token(text: &str, tenant: &TenantName, index: usize) -> Result<String, Error> {
+    let mut document = read(text)?;
+    let form = || Error::Form(format!("tenants.{tenant}.tokens"));
+    let tenants = document.get_mut("tenants").and_then(Item::as_table_like_mut).ok_or_else(form)?;
+    let table = tenants.get_mut(tenant.as_str()).and_then(Item::as_table_like_mut).ok_or_else(form)?;
+    let tokens = table.get_mut("tokens").and_then(Item::as_array_mut).ok_or_else(form)?;
+    tokens.remove(index);
+    Ok(document.to_string())
+}
+
+fn unknown_tenant(settings: &Settings, tenant: &TenantName) -> Error {
+    let known =
+        list("the tenants are", "there are none yet", settings.tenants.keys().map(TenantName::to_string));
+    Error::UnknownTenant { tenant: tenant.to_string(), known }
+}
+
+/// `some: a, b`, or `none`.
+fn list(some: &str, none: &str, names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { none.to_owned() } else { format!("{some} {}", names.join(", ")) }
+}
+
+/// For a text that [`parse()`] took.
+fn read(text: &str) -> Result<DocumentMut, Error> {
+    text.parse().map_err(|_| Error::Form("the text".to_owned()))
+}
+
+/// What an edit makes is read again before anybody writes it to a file.
+fn checked(text: String) -> Result<String, Error> {
+    parse(&text, FILE)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+    fn hash(number: u32) -> String {
+        HASH.replace("c29tZXNhbHQ", &format!("c29tZXNhbHQ{number:05}"))
+    }
+
+    fn name(text: &str) -> TenantName {
+        text.parse().unwrap()
+    }
+
+    fn token(name: &str, number: u32) -> NewToken {
+        NewToken {
+            name: name.to_owned(),
+            hash: TokenHash::parse(&hash(number)).unwrap(),
+            created_ms: 1_767_323_045_678,
+            expires_ms: None,
+            access: Access::ReadWrite,
+        }
+    }
+
+    /// A file as people write them.
+    fn kept_by_hand() -> String {
+        let (first, second, third) = (hash(1), hash(2), hash(3));
+        format!(
+            r#"# Our tenants.   Ask Ada before changing anything.
+[server]
+listen   = '0.0.0.0:8080' # behind the proxy
+
+[tenants.acme] # since 2024
+name = "Acme"
+
+# The old one.
+# Ask before revoking.
+[[tenants.acme.tokens]]
+name = "old"   # from Bob
+hash = "{first}"
+# never expires
+
+# about the tenant, not about a token
+
+[[tenants.acme.tokens]]
+hash = "{second}"
+name = "new"
+expires = 2027-01-01 # soon
+
+
+# Globex is small.
+[tenants.globex]
+tokens = [ {{ name = "only", hash = "{third}" }} ] # one
+
+# the end
+"#
+        )
+    }
+
+    #[test]
+    fn a_tenant_is_added_at_the_end_and_nothing_else_changes() {
+        let before = kept_by_hand();
+        let after = add_tenant(&before, &name("initech"), None).unwrap();
+        let end = "\n# the end\n";
+        let kept = before.strip_suffix(end).unwrap();
+        assert_eq!(after, format!("{kept}\n[tenants.initech]\n{end}"));
+        assert_eq!(add_tenant("", &name("a"), None).unwrap(), "[tenants.a]\n");
+        assert_eq!(add_tenant("", &name("a"), Some("A \"B\"")).unwrap(), "[tenants.a]\nname = 'A \"B\"'\n");
+        assert!(
+            add_tenant("", &name("a"), Some(" "))
+                .unwrap_err()
+                .to_string()
+                .contains("tenants.a.name: expected")
+        );
+        assert_eq!(
+            add_tenant("[tenants]\nb = {}\n", &name("a"), None).unwrap(),
+            "[tenants]\nb = {}\n\n[tenants.a]\n"
+        );
+        assert_eq!(
+            add_tenant("tenants = { b = {} }\n", &name("a"), None).unwrap(),
+            "tenants = { b = {} , a = {} }\n"
+        );
+    }
+
+    #[test]
+    fn a_tenant_is_not_added_twice() {
+        let error = add_tenant(&kept_by_hand(), &name("acme"), None).unwrap_err();
+        assert_eq!(error.to_string(), "there is a tenant acme already");
+    }
+
+    #[test]
+    fn a_token_is_added_after_the_tenants_other_tokens() {
+        let before = kept_by_hand();
+        let added =
+            NewToken { expires_ms: Some(1_798_848_000_000), access: Access::ReadOnly, ..token("third", 4) };
+        let after = add_token(&before, &name("acme"), &added).unwrap();
+        let new = format!(
+            "\n[[tenants.acme.tokens]]\nname = \"third\"\nhash = \"{}\"\ncreated = 2026-01-02T03:04:05Z\nexpires = 2027-01-02T00:00:00Z\naccess = \"read-only\"\n",
+            hash(4)
+        );
+        let (head, tail) = before.split_once("\n\n# Globex").unwrap();
+        assert_eq!(after, format!("{head}{new}\n\n# Globex{tail}"));
+        let read = parse(&after, "").unwrap().tenants["acme"].tokens[2].clone();
+        assert_eq!((read.name, read.created_ms), ("third".to_owned(), Some(1_767_323_045_000)));
+        assert_eq!((read.expires_ms, read.access), (added.expires_ms, added.access));
+    }
+
+    #[test]
+    fn a_first_token_follows_its_tenant() {
+        let text = "[tenants.a]\nname = \"A\"\n\n# B\n[tenants.b]\n";
+        let after = add_token(text, &name("a"), &token("okta", 1)).unwrap();
+        let (head, tail) = after.split_once("\n[[tenants.a.tokens]]\n").unwrap();
+        assert_eq!(head, "[tenants.a]\nname = \"A\"\n");
+        assert!(tail.ends_with("access = \"read-write\"\n\n# B\n[tenants.b]\n"), "{tail}");
+    }
+
+    #[test]
+    fn a_token_is_added_to_inline_forms_too() {
+        let globex = add_token(&kept_by_hand(), &name("globex"), &token("second", 4)).unwrap();
+        assert!(globex.contains("name = \"only\"") && globex.contains("] # one\n"), "{globex}");
+        for text in [
+            "tenants = { globex = {} }",
+            "[tenants]\nglobex = { name = \"G\" }",
+            "tenants.globex.name = \"G\"",
+        ] {
+            let after = add_token(text, &name("globex"), &token("first", 1)).unwrap();
+            assert_eq!(parse(&after, "").unwrap().tenants["globex"].tokens.len(), 1, "{after}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_added_are_refused_with_a_reason() {
+        let text = kept_by_hand();
+        let refused =
+            |tenant: &str, token: &NewToken| add_token(&text, &name(tenant), token).unwrap_err().to_string();
+        assert_eq!(
+            refused("initech", &token("x", 4)),
+            "there is no tenant initech; the tenants are acme, globex"
+        );
+        assert_eq!(
+            refused("acme", &token("new", 4)),
+            "tenant acme has a token \"new\" already; revoke it first, or take another name"
+        );
+        assert_eq!(
+            refused("acme", &token(" x", 4)),
+            "a token's name has 1 to 64 letters, digits, inner blanks, \".\", \"_\" and \"-\""
+        );
+        assert!(refused("acme", &token("x", 3)).contains("expected a hash of its own"));
+        let expired = NewToken { expires_ms: Some(0), ..token("x", 4) };
+        assert!(refused("acme", &expired).contains("expected a time after that of created"));
+        let never = NewToken { expires_ms: Some(i64::MAX), ..token("x", 4) };
+        assert_eq!(refused("acme", &never), "a token's times lie in the years 0 to 9999");
+        let none = add_token("", &name("acme"), &token("x", 1)).unwrap_err();
+        assert_eq!(none.to_string(), "there is no tenant acme; there are none yet");
+        let mut full = "[tenants.acme]\n".to_owned();
+        for number in 0..16 {
+            full = add_token(&full, &name("acme"), &token(&format!("t{number}"), number)).unwrap();
+        }
+        let error = add_token(&full, &name("acme"), &token("x", 16)).unwrap_err();
+        assert_eq!(error.to_string(), "tenant acme has 16 tokens, which is the most; revoke one first");
+    }
+
+    #[test]
+    fn a_faulty_text_is_not_edited() {
+        let error = add_tenant("[server]\nhuh = 1\n", &name("a"), None).unwrap_err();
+        assert!(error.to_string().starts_with("tenants.toml:2: server.huh: unknown key"));
+    }
+
+    #[test]
+    fn a_revoked_token_goes_with_its_own_comment_and_nothing_else() {
+        let before = kept_by_hand();
+        let after = revoke_token(&before, &name("acme"), "old").unwrap();
+        let start = before.find("# The old one.").unwrap();
+        let end = before.find("# never expires").unwrap();
+        assert_eq!(after, format!("{}{}", &before[..start], &before[end..]));
+        let after = revoke_token(&before, &name("acme"), "new").unwrap();
+        let start = before.find("[[tenants.acme.tokens]]\nhash").unwrap();
+        let end = before.find("\n# Globex").unwrap();
+        assert_eq!(after, format!("{}{}", &before[..start], &before[end..]));
+        let after = revoke_token(&before, &name("globex"), "only").unwrap();
+        assert!(after.ends_with("[tenants.globex]\ntokens = [] # one\n\n# the end\n"), "{after}");
+    }
+
+    #[test]
+    fn tokens_can_be_revoked_to_the_last_and_made_anew() {
+        let mut text = kept_by_hand();
+        for token in ["old", "new"] {
+            text = revoke_token(&text, &name("acme"), token).unwrap();
+        }
+        assert!(parse(&text, "").unwrap().tenants["acme"].tokens.is_empty());
+        let text = add_token(&text, &name("acme"), &token("old", 5)).unwrap();
+        assert_eq!(parse(&text, "").unwrap().tenants["acme"].tokens.len(), 1);
+    }
+
+    #[test]
+    fn adding_and_revoking_gives_the_text_back() {
+        let before = kept_by_hand();
+        let after = add_token(&before, &name("acme"), &token("x", 4)).unwrap();
+        let back = revoke_token(&after, &name("acme"), "x").unwrap();
+        assert_eq!(parse(&back, "").unwrap(), parse(&before, "").unwrap());
+        assert_eq!(back.matches('#').count(), before.matches('#').count());
+    }
+
+    #[test]
+    fn texts_with_windows_line_ends_or_without_a_last_one_are_edited() {
+        for text in [kept_by_hand().replace('\n', "\r\n"), kept_by_hand().trim_end().to_owned()] {
+            let after = revoke_token(&text, &name("acme"), "old").unwrap();
+            let after = add_token(&after, &name("acme"), &token("x", 4)).unwrap();
+            let after = add_tenant(&after, &name("initech"), None).unwrap();
+            let settings = parse(&after, "").unwrap();
+            assert_eq!((settings.tenants.len(), settings.tenants["acme"].tokens.len()), (3, 2));
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_not_there_is_not_revoked() {
+        let refused = |text: &str, tenant: &str, token: &str| {
+            revoke_token(text, &name(tenant), token).unwrap_err().to_string()
+        };
+        let text = kept_by_hand();
+        assert_eq!(
+            refused(&text, "acme", "Old"),
+            "tenant acme has no token \"Old\"; its tokens are \"old\", \"new\""
+        );
+        assert_eq!(refused("[tenants.a]", "a", "x"), "tenant a has no token \"x\"; it has none");
+        assert_eq!(refused(&text, "b", "x"), "there is no tenant b; the tenants are acme, globex");
+    }
+
+    #[test]
+    fn no_error_shows_a_hash() {
+        let text = kept_by_hand();
+        let same = NewToken { ..token("x", 3) };
+        let error = add_token(&text, &name("acme"), &same).unwrap_err();
+        assert!(!format!("{error} {error:?} {same:?}").contains("$argon2id"));
+    }
+}

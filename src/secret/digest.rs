@@ -1,0 +1,75 @@
+//! What a process remembers of a token that it has proved: a digest under a key that nobody else has.
+
+use std::fmt;
+
+use crate::secret::{Error, TokenText};
+
+/// The key of one process's digests; random, never written anywhere.
+pub struct DigestKey([u8; blake3::KEY_LEN]);
+
+impl DigestKey {
+    /// A new random key.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when the operating system gives no random bytes.
+    pub fn random() -> Result<DigestKey, Error> {
+        let mut key = [0u8; blake3::KEY_LEN];
+        getrandom::fill(&mut key).map_err(|_| Error::Randomness)?;
+        Ok(DigestKey(key))
+    }
+
+    /// The digest of a token; takes less than a microsecond.
+    pub fn digest(&self, token: &TokenText) -> Digest {
+        Digest(blake3::keyed_hash(&self.0, token.expose().as_bytes()))
+    }
+
+    /// The digest of a token together with the place where it was shown, so that the same token shown
+    /// elsewhere has another digest. Differs from every [`DigestKey::digest`] too.
+    pub fn digest_at(&self, place: &str, token: &TokenText) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        // The token is of fixed length and comes first, so no two pairs give the same input.
+        hasher.update(token.expose().as_bytes()).update(b" ").update(place.as_bytes());
+        Digest(hasher.finalize())
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(..)")
+    }
+}
+
+/// A keyed BLAKE3 digest. `==` takes the same time wherever the first difference is. As a key of a hash map it is safe
+/// too: who does not know the process's key cannot choose its bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(blake3::Hash);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_depends_on_token_place_and_key() {
+        let (key, other_key) = (DigestKey::random().unwrap(), DigestKey::random().unwrap());
+        let (token, other) = (TokenText::generate().unwrap(), TokenText::generate().unwrap());
+        assert!(key.digest(&token) == key.digest(&token));
+        assert!(key.digest(&token) != key.digest(&other));
+        assert!(key.digest(&token) != other_key.digest(&token));
+        assert!(key.digest_at("acme", &token) == key.digest_at("acme", &token));
+        assert!(key.digest_at("acme", &token) != key.digest_at("globex", &token));
+        assert!(key.digest_at("", &token) != key.digest(&token));
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_digest() {
+        let key = DigestKey::random().unwrap();
+        let token = TokenText::generate().unwrap();
+        assert_eq!(format!("{key:?} {:?}", key.digest(&token)), "DigestKey(..) Digest(..)");
+    }
+}
