@@ -1,0 +1,84 @@
+//! Why the directory could not do what was asked: one message for the client, one for the log.
+
+use crate::{scim, store};
+
+/// How long a client is told to wait when the tenant's file cannot be used.
+const RETRY_AFTER_S: u32 = 5;
+
+/// A refusal or failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The client asked for something that cannot be; it is told what.
+    Client(scim::Error),
+    /// The tenant's file cannot be used at the moment.
+    Unavailable {
+        /// For the log; never holds what a client sent.
+        reason: String,
+    },
+    /// A defect of ours.
+    Internal {
+        /// For the log; never holds what a client sent.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// What the client is told: of its own fault everything, of ours the id under which the log has it.
+    pub fn to_client(&self, request_id: &str) -> scim::Error {
+        match self {
+            Error::Client(error) => error.clone(),
+            Error::Unavailable { .. } => scim::Error::unavailable(
+                format!(
+                    "The directory cannot be used at the moment; try again later. Its operator finds the reason under request id {request_id}."
+                ),
+                RETRY_AFTER_S,
+            ),
+            Error::Internal { .. } => scim::Error::internal(request_id),
+        }
+    }
+
+    /// What the log is told; nothing where the client was at fault.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Error::Client(_) => None,
+            Error::Unavailable { reason } | Error::Internal { reason } => Some(reason),
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Client(error) => error.fmt(f),
+            Error::Unavailable { reason } | Error::Internal { reason } => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<scim::Error> for Error {
+    fn from(error: scim::Error) -> Error {
+        Error::Client(error)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            // The directory looks before it writes, in one transaction; this is the net below.
+            store::Error::Conflict(_) => {
+                Error::Client(scim::Error::uniqueness("A value that must be unique is taken already."))
+            }
+            store::Error::Busy
+            | store::Error::Full
+            | store::Error::GivenUp
+            | store::Error::ReadOnly
+            | store::Error::CannotOpen { .. }
+            | store::Error::Foreign { .. }
+            | store::Error::Newer { .. }
+            | store::Error::Corrupt(_) => Error::Unavailable { reason: error.to_string() },
+            store::Error::Other(_) => Error::Internal { reason: error.to_string() },
+        }
+    }
+}

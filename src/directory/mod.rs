@@ -1,0 +1,345 @@
+//! What the product does with one tenant's users and groups. One call is one transaction, and the event that
+//! tells of a change is written with it. SCIM over HTTP and the command line come through here alike.
+//!
+//! A request is first prepared ([`Directory::prepare`]: parsed and checked, without touching the file) and then
+//! carried out as [`Work`]: the caller decides where and with what others. Nothing here is async, knows HTTP, or
+//! knows that there are other tenants.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::config::{Limits, OnRecreate};
+use crate::scim::endpoint::Operation;
+use crate::scim::filter::Bounds;
+use crate::scim::message::{self, Capabilities};
+use crate::scim::query::{self, PageBounds, Query};
+use crate::scim::schema::Schemas;
+use crate::scim::{self, Kind, patch, resource};
+use crate::secret;
+use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
+
+mod bulk;
+mod error;
+mod read;
+mod write;
+
+pub use error::Error;
+
+/// Bodies up to this size are parsed where the request came in; larger ones elsewhere.
+const SHORT_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A client with the API token of this name.
+    Token(String),
+    /// The operator, on the command line.
+    Operator,
+}
+
+impl Actor {
+    /// As events tell it: `token:NAME` or `operator`.
+    fn label(&self) -> String {
+        match self {
+            Actor::Token(name) => format!("token:{name}"),
+            Actor::Operator => "operator".to_owned(),
+        }
+    }
+}
+
+/// A request, as far as it concerns the directory.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The raw query, without the question mark; may be empty.
+    pub query: String,
+    /// The body; empty where there is none.
+    pub body: Bytes,
+    /// The header If-Match.
+    pub if_match: Option<String>,
+    /// The header If-None-Match.
+    pub if_none_match: Option<String>,
+    /// The tenant's base URL (`https://host/scim/v2/acme`), without a trailing slash.
+    pub base_url: String,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON, where there is a body.
+    pub body: Option<Vec<u8>>,
+    /// The header Location.
+    pub location: Option<String>,
+    /// The header ETag.
+    pub etag: Option<String>,
+}
+
+impl Answer {
+    fn json(value: &serde_json::Value) -> Answer {
+        Answer { status: 200, body: Some(value.to_string().into_bytes()), location: None, etag: None }
+    }
+}
+
+/// The settings that a call follows; they come with each call, since they may change while the file stays open.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bounds of every input.
+    pub limits: Limits,
+    /// What a POST of an inactive user's userName does.
+    pub on_recreate: OnRecreate,
+    /// Whether hashes of passwords are kept.
+    pub store_passwords: bool,
+}
+
+impl Options {
+    fn filter_bounds(&self) -> Bounds {
+        Bounds { bytes_max: self.limits.filter_bytes_max, depth_max: self.limits.filter_depth_max }
+    }
+
+    fn page_bounds(&self) -> PageBounds {
+        PageBounds {
+            page_resources_max: self.limits.page_resources_max,
+            page_resources_default: self.limits.page_resources_default,
+            filter: self.filter_bounds(),
+        }
+    }
+}
+
+/// What the directories of all tenants share.
+#[derive(Clone)]
+pub struct Shared {
+    schemas: Arc<Schemas>,
+    clock: Arc<dyn Clock>,
+    threads: PoolThreads,
+}
+
+impl Shared {
+    /// Reads the schemas and starts the threads of the connection pools.
+    ///
+    /// # Errors
+    /// When a built-in schema is none.
+    pub fn new(clock: Arc<dyn Clock>) -> Result<Shared, Error> {
+        let schemas = Schemas::builtin().map_err(|reason| Error::Internal { reason })?;
+        Ok(Shared { schemas, clock, threads: PoolThreads::start() })
+    }
+}
+
+/// A read may be done a second time, elsewhere; a write is done once.
+type ReadRun = Box<dyn Fn(&ReadTx<'_>) -> Result<Answer, Error> + Send>;
+type WriteRun = Box<dyn FnOnce(&WriteTx<'_>) -> Result<Answer, Error> + Send>;
+
+/// A read that is ready to be done.
+pub struct ReadWork {
+    short: bool,
+    run: ReadRun,
+}
+
+impl ReadWork {
+    /// Whether it touches a row or a few, by an index, and may be done where the request came in.
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+}
+
+/// A write that is ready to be done.
+pub struct WriteWork {
+    run: WriteRun,
+}
+
+/// A request, parsed and checked.
+pub enum Work {
+    /// Nothing is left to do.
+    Ready(Answer),
+    /// For [`Directory::read`].
+    Read(ReadWork),
+    /// For [`Directory::write`].
+    Write(WriteWork),
+}
+
+/// One tenant's users and groups.
+pub struct Directory {
+    store: Store,
+    shared: Shared,
+}
+
+impl Directory {
+    /// Opens a tenant's file; makes it where it is not there yet and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with a reason that names the file.
+    pub fn open(file: &Path, shared: &Shared) -> Result<Directory, Error> {
+        let store = Store::open(file, &shared.threads).map_err(|error| match error {
+            // Here even an odd error of SQLite is about the file, and tells the operator which.
+            store::Error::Other(_) | store::Error::Corrupt(_) => {
+                Error::Unavailable { reason: format!("{}: {error}", file.display()) }
+            }
+            other => Error::from(other),
+        })?;
+        Ok(Directory { store, shared: shared.clone() })
+    }
+
+    /// What SQLite's quick check finds wrong with the file; nothing when it is well.
+    ///
+    /// # Errors
+    /// When the check cannot be made.
+    pub fn quick_check(&self) -> Result<Vec<String>, Error> {
+        Ok(self.store.quick_check()?)
+    }
+
+    /// Whether [`Directory::prepare`] is quick enough to be called where the request came in.
+    pub fn prepare_is_short(&self, options: &Options, ask: &Ask) -> bool {
+        let hashes_a_password = options.store_passwords
+            && matches!(
+                ask.operation,
+                Operation::Create(Kind::User)
+                    | Operation::Replace(Kind::User, _)
+                    | Operation::Patch(Kind::User, _)
+            );
+        ask.body.len() <= SHORT_BODY_BYTES_MAX && !hashes_a_password
+    }
+
+    /// Parses and checks a request without touching the file.
+    ///
+    /// # Errors
+    /// What the client did wrong.
+    pub fn prepare(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
+        let schemas = &self.shared.schemas;
+        let ready = |value: serde_json::Value| Ok(Work::Ready(Answer::json(&value)));
+        match &ask.operation {
+            Operation::ServiceProviderConfig => {
+                let capabilities = Capabilities {
+                    page_resources_max: options.limits.page_resources_max,
+                    bulk_operations_max: options.limits.bulk_operations_max,
+                    body_bytes_max: options.limits.body_bytes_max,
+                    change_password: options.store_passwords,
+                };
+                ready(message::service_provider_config(capabilities, &ask.base_url))
+            }
+            Operation::ResourceTypes => ready(message::resource_types(schemas, &ask.base_url)),
+            Operation::ResourceType(name) => ready(message::resource_type(schemas, name, &ask.base_url)?),
+            Operation::Schemas => ready(message::schemas(schemas, &ask.base_url)),
+            Operation::Schema(urn) => ready(message::schema(schemas, urn, &ask.base_url)?),
+            Operation::List(kind) => {
+                let query = Query::parse(&ask.query, schemas.of(*kind), options.page_bounds())?;
+                Ok(Work::Read(read::list(*kind, query, ask.base_url)))
+            }
+            Operation::Read(kind, id) => {
+                let projection = query::projection_of(&ask.query)?;
+                Ok(Work::Read(read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url)))
+            }
+            Operation::Create(_)
+            | Operation::Replace(..)
+            | Operation::Patch(..)
+            | Operation::Delete(..)
+            | Operation::Bulk => self.prepare_write(options, actor, ask),
+        }
+    }
+
+    fn prepare_write(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
+        // A bulk request is of no kind; its operations each are.
+        let kind = scim::bulk::kind_of(&ask.operation).unwrap_or(Kind::User);
+        let write = write::Write {
+            kind,
+            schemas: Arc::clone(&self.shared.schemas),
+            clock: Arc::clone(&self.shared.clock),
+            options: *options,
+            actor: actor.label(),
+            projection: query::projection_of(&ask.query)?,
+            if_match: ask.if_match,
+            base_url: ask.base_url,
+        };
+        let json = || message::parse_json(&ask.body, options.limits.json_depth_max);
+        let run: WriteRun = match ask.operation {
+            Operation::Create(_) => {
+                let mut draft = resource::Draft::from_json(json()?, self.shared.schemas.of(kind))?;
+                let password = password_hash(options, draft.password.take().map(Some))?;
+                Box::new(move |tx| write.create(tx, draft, password))
+            }
+            Operation::Replace(_, id) => {
+                let mut draft = resource::Draft::from_json(json()?, self.shared.schemas.of(kind))?;
+                let password = password_hash(options, draft.password.take().map(Some))?;
+                Box::new(move |tx| write.replace(tx, &id, draft, password))
+            }
+            Operation::Patch(_, id) => {
+                let bounds = options.filter_bounds();
+                let operations = patch::parse(json()?, options.limits.patch_operations_max, bounds)?;
+                let password = match kind {
+                    Kind::User => password_hash(options, patch::password_of(&operations)?)?,
+                    Kind::Group => None,
+                };
+                Box::new(move |tx| write.patch(tx, &id, operations, password))
+            }
+            Operation::Delete(_, id) => Box::new(move |tx| write.delete(tx, &id)),
+            Operation::Bulk => {
+                let request = scim::bulk::parse(json()?, options.limits.bulk_operations_max)?;
+                let bulk = bulk::Bulk { base: Arc::new(write) };
+                Box::new(move |tx| bulk.run(tx, &request))
+            }
+            _ => return Err(Error::Internal { reason: "a read was prepared as a write".to_owned() }),
+        };
+        Ok(Work::Write(WriteWork { run }))
+    }
+
+    /// Does a read. Blocks.
+    ///
+    /// # Errors
+    /// What the client did wrong, or that the file cannot be used.
+    pub fn read(&self, work: &ReadWork) -> Result<Answer, Error> {
+        self.store.read(&work.run)
+    }
+
+    /// Does a short read without waiting, for the threads that serve connections. `None` when it turned out not
+    /// to be short, or no connection was free at once: [`Directory::read`] then does it elsewhere.
+    pub fn read_in_place(&self, work: &ReadWork) -> Option<Result<Answer, Error>> {
+        self.store.read_short(&work.run).ok()
+    }
+
+    /// Does writes in one transaction, each undone by itself where it fails. Blocks; the answers hold when it
+    /// returns, since the transaction is then committed.
+    pub fn write(&self, works: Vec<WriteWork>) -> Vec<Result<Answer, Error>> {
+        self.store.write(works, |work, tx| (work.run)(tx))
+    }
+
+    /// Prepares a request and does it at once: the command line's way. Blocks.
+    ///
+    /// # Errors
+    /// What the client did wrong, or that the file cannot be used.
+    pub fn run(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Answer, Error> {
+        match self.prepare(options, actor, ask)? {
+            Work::Ready(answer) => Ok(answer),
+            Work::Read(work) => self.read(&work),
+            Work::Write(work) => self
+                .write(vec![work])
+                .pop()
+                .unwrap_or_else(|| Err(Error::Internal { reason: "a write gave no answer".to_owned() })),
+        }
+    }
+}
+
+/// What becomes of a password in a request: nothing, unless the tenant keeps hashes. `Some(None)` takes a kept
+/// one away.
+fn password_hash(
+    options: &Options,
+    password: Option<Option<String>>,
+) -> Result<Option<Option<String>>, Error> {
+    if !options.store_passwords {
+        return Ok(None);
+    }
+    match password {
+        None => Ok(None),
+        Some(None) => Ok(Some(None)),
+        Some(Some(text)) => match secret::hash_password(&text) {
+            Ok(hash) => Ok(Some(Some(hash))),
+            Err(error) => Err(Error::Internal { reason: format!("hashing a password: {error}") }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

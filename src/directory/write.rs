@@ -1,0 +1,307 @@
+//! Writing: create, replace, patch, delete. Each runs inside the one write transaction, and whatever it tests
+//! (the name is free, the version is the one named) still holds when it writes.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::clock::Clock;
+use crate::config::OnRecreate;
+use crate::directory::{Answer, Error, Options, read};
+use crate::scim::patch::{self, MemberChange, PatchOperation};
+use crate::scim::projection::Projection;
+use crate::scim::resource::{self, Draft};
+use crate::scim::schema::{ResourceSchema, Schemas};
+use crate::scim::{self, Kind, version};
+use crate::store::{self, Action, MemberChanges, NewEvent, NewResource, Record, UnknownMember, WriteTx};
+
+/// A PATCH of a group with more members than this is answered 204, unless the request asks for attributes.
+const MEMBERS_ANSWERED_MAX: u32 = 1_000;
+
+/// How much of an id that does not exist is repeated to the client.
+const ID_CHARS_SHOWN_MAX: usize = 64;
+
+/// What all writes need to know.
+pub(super) struct Write {
+    pub(super) kind: Kind,
+    pub(super) schemas: Arc<Schemas>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: Options,
+    /// As events tell it.
+    pub(super) actor: String,
+    pub(super) projection: Projection,
+    pub(super) if_match: Option<String>,
+    pub(super) base_url: String,
+}
+
+/// What becomes of the password's hash: nothing, a new one, or it is taken away.
+pub(super) type PasswordHash = Option<Option<String>>;
+
+impl Write {
+    pub(super) fn schema(&self) -> &ResourceSchema {
+        self.schemas.of(self.kind)
+    }
+
+    /// `POST /Users`.
+    pub(super) fn create(
+        &self,
+        tx: &WriteTx<'_>,
+        draft: Draft,
+        password: PasswordHash,
+    ) -> Result<Answer, Error> {
+        if let Some(held) = tx.find_by_name(self.kind, self.name_in(&draft.doc))? {
+            let comes_back =
+                self.kind == Kind::User && !held.active && self.options.on_recreate == OnRecreate::Reactivate;
+            return if comes_back {
+                self.restore(tx, &held, draft, password)
+            } else {
+                Err(self.name_taken())
+            };
+        }
+        let doc = self.with_active(draft.doc, true)?;
+        let members = draft.members.unwrap_or_default();
+        let id = uuid::Uuid::new_v4().to_string();
+        let now_ms = self.clock.now_ms();
+        let mut declared = MemberChanges { added: members.len(), ..MemberChanges::default() };
+        declared.added_ids = members.iter().take(1_000).map(|member| member.id.clone()).collect();
+        let changed = changed(doc.keys().map(String::as_str), &declared, password.is_some());
+        let version = self.event(tx, now_ms, Action::Create, &id, &changed)?;
+        let seq = tx.insert(&NewResource { kind: self.kind, id: &id, now_ms, version, doc: &doc })?;
+        if self.kind == Kind::Group {
+            let mut changes = MemberChanges::default();
+            self.known(tx.add_members(seq, &members, &mut changes)?)?;
+        }
+        if let Some(hash) = password {
+            tx.set_password_hash(seq, hash.as_deref())?;
+        }
+        self.show(tx, &id, 201)
+    }
+
+    /// A POST of an inactive user's userName: Okta does that when a person returns (better-auth #11111). The
+    /// person comes back with id and memberships, and the attributes that were sent.
+    fn restore(
+        &self,
+        tx: &WriteTx<'_>,
+        held: &Record,
+        draft: Draft,
+        password: PasswordHash,
+    ) -> Result<Answer, Error> {
+        let doc = self.with_active(draft.doc, true)?;
+        self.put(tx, held, doc, &MemberChanges::default(), password, Some(Action::Restore))?;
+        self.show(tx, &held.id, 201)
+    }
+
+    /// `PUT /Users/{id}`.
+    pub(super) fn replace(
+        &self,
+        tx: &WriteTx<'_>,
+        id: &str,
+        draft: Draft,
+        password: PasswordHash,
+    ) -> Result<Answer, Error> {
+        let held = self.find(tx, id)?;
+        // Okta's profile push never means to change `active` (okta.com, "Understanding SCIM"), so a body that
+        // leaves it out leaves it as it is.
+        let doc = self.with_active(draft.doc, held.active)?;
+        let mut changes = MemberChanges::default();
+        if self.kind == Kind::Group {
+            let members = draft.members.unwrap_or_default();
+            self.known(tx.replace_members(held.seq, &members, &mut changes)?)?;
+        }
+        self.put(tx, &held, doc, &changes, password, None)?;
+        self.show(tx, id, 200)
+    }
+
+    /// `PATCH /Users/{id}`.
+    pub(super) fn patch(
+        &self,
+        tx: &WriteTx<'_>,
+        id: &str,
+        operations: Vec<PatchOperation>,
+        password: PasswordHash,
+    ) -> Result<Answer, Error> {
+        let held = self.find(tx, id)?;
+        let bounds = self.options.filter_bounds();
+        let patched = patch::apply(operations, parse_doc(&held)?, self.schema(), bounds)?;
+        let mut changes = MemberChanges::default();
+        for change in &patched.members {
+            self.change_members(tx, held.seq, change, &mut changes)?;
+        }
+        self.put(tx, &held, patched.doc, &changes, password, None)?;
+        let answers_members = self.kind == Kind::Group && self.projection.shows("members");
+        if answers_members
+            && !self.projection.is_explicit()
+            && tx.has_more_members_than(held.seq, MEMBERS_ANSWERED_MAX)?
+        {
+            let record = self.find_any(tx, id)?;
+            let etag = Some(version::etag(record.version));
+            return Ok(Answer { status: 204, body: None, location: None, etag });
+        }
+        self.show(tx, id, 200)
+    }
+
+    /// `DELETE /Users/{id}`.
+    pub(super) fn delete(&self, tx: &WriteTx<'_>, id: &str) -> Result<Answer, Error> {
+        let held = self.find(tx, id)?;
+        let now_ms = self.clock.now_ms();
+        let changed = changed(std::iter::empty(), &MemberChanges::default(), false);
+        let version = self.event(tx, now_ms, Action::Delete, id, &changed)?;
+        tx.delete(&held, now_ms, version)?;
+        Ok(Answer { status: 204, body: None, location: None, etag: None })
+    }
+
+    fn change_members(
+        &self,
+        tx: &WriteTx<'_>,
+        group: i64,
+        change: &MemberChange,
+        changes: &mut MemberChanges,
+    ) -> Result<(), Error> {
+        match change {
+            MemberChange::Add(members) => self.known(tx.add_members(group, members, changes)?),
+            MemberChange::Replace(members) => self.known(tx.replace_members(group, members, changes)?),
+            MemberChange::Remove(ids) => Ok(tx.remove_members(group, ids, changes)?),
+            MemberChange::RemoveWhere(predicate) => {
+                Ok(tx.remove_members_where(group, predicate, &self.base_url, changes)?)
+            }
+            MemberChange::Display(predicate, display) => {
+                let chosen =
+                    tx.rename_members_where(group, predicate, &self.base_url, display.as_deref(), changes)?;
+                if chosen == 0 {
+                    return Err(scim::Error::no_target("No member fulfils the filter of the path.").into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a new document and changed members in place, with their event; does nothing where nothing changes.
+    fn put(
+        &self,
+        tx: &WriteTx<'_>,
+        held: &Record,
+        doc: Map<String, Value>,
+        members: &MemberChanges,
+        password: PasswordHash,
+        action: Option<Action>,
+    ) -> Result<(), Error> {
+        let name = self.name_in(&doc);
+        if tx.find_by_name(self.kind, name)?.is_some_and(|other| other.seq != held.seq) {
+            return Err(self.name_taken());
+        }
+        let before = parse_doc(held)?;
+        let doc_changed = before != doc;
+        if !doc_changed && members.is_empty() && password.is_none() {
+            return Ok(());
+        }
+        let attributes = differences(&before, &doc);
+        let changed = changed(attributes.into_iter(), members, password.is_some());
+        let is_active = doc.get("active") != Some(&Value::Bool(false));
+        let action = action.unwrap_or(match (held.active, is_active) {
+            (true, false) if self.kind == Kind::User => Action::Deactivate,
+            (false, true) if self.kind == Kind::User => Action::Activate,
+            _ => Action::Update,
+        });
+        let now_ms = self.clock.now_ms();
+        let version = self.event(tx, now_ms, action, &held.id, &changed)?;
+        if doc_changed {
+            tx.update(held, &doc, now_ms, version)?;
+        } else {
+            tx.touch(held.seq, now_ms, version)?;
+        }
+        if let Some(hash) = password {
+            tx.set_password_hash(held.seq, hash.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn event(
+        &self,
+        tx: &WriteTx<'_>,
+        at_ms: i64,
+        action: Action,
+        resource_id: &str,
+        changed: &Value,
+    ) -> Result<i64, Error> {
+        let event = NewEvent { at_ms, actor: &self.actor, action, kind: self.kind, resource_id, changed };
+        Ok(tx.event(&event)?)
+    }
+
+    /// A user's document always says whether the person may log in.
+    fn with_active(
+        &self,
+        mut doc: Map<String, Value>,
+        unless_said: bool,
+    ) -> Result<Map<String, Value>, Error> {
+        if self.kind == Kind::User && !doc.contains_key("active") {
+            doc.insert("active".to_owned(), Value::Bool(unless_said));
+            resource::finish(&mut doc, self.schema())?;
+        }
+        Ok(doc)
+    }
+
+    fn name_in<'a>(&self, doc: &'a Map<String, Value>) -> &'a str {
+        doc.get(self.kind.name_attribute()).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn name_taken(&self) -> Error {
+        let (noun, attribute) = (self.kind.noun(), self.kind.name_attribute());
+        scim::Error::uniqueness(format!("A {noun} with this {attribute} already exists.")).into()
+    }
+
+    fn known(&self, outcome: Result<(), UnknownMember>) -> Result<(), Error> {
+        outcome.map_err(|unknown| {
+            let shown: String = unknown.id.chars().filter(|c| !c.is_control()).take(ID_CHARS_SHOWN_MAX).collect();
+            scim::Error::invalid_value(format!(
+                "The member {shown} does not exist in this tenant, so nothing was changed; push the person first, then the group again."
+            ))
+            .into()
+        })
+    }
+
+    /// The resource, when the version is the one that If-Match names.
+    fn find(&self, tx: &WriteTx<'_>, id: &str) -> Result<Record, Error> {
+        let record = self.find_any(tx, id)?;
+        version::check_if_match(self.if_match.as_deref(), record.version)?;
+        Ok(record)
+    }
+
+    fn find_any(&self, tx: &WriteTx<'_>, id: &str) -> Result<Record, Error> {
+        tx.find(self.kind, id)?.ok_or_else(|| read::unknown(self.kind).into())
+    }
+
+    fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
+        let record = self.find_any(tx, id)?;
+        read::answer(tx, &record, &self.projection, &self.base_url, status)
+    }
+}
+
+fn parse_doc(record: &Record) -> Result<Map<String, Value>, Error> {
+    match serde_json::from_str(&record.doc) {
+        Ok(Value::Object(doc)) => Ok(doc),
+        _ => Err(store::Error::Corrupt("a resource's document is no JSON object".to_owned()).into()),
+    }
+}
+
+/// The attributes that are in one document and not, or not so, in the other.
+fn differences<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> Vec<&'a str> {
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let new = after.iter().filter(|(key, value)| before.get(*key) != Some(value)).map(|(key, _)| key);
+    gone.chain(new).map(String::as_str).collect()
+}
+
+/// What an event says of a change: names, never values.
+fn changed<'a>(attributes: impl Iterator<Item = &'a str>, members: &MemberChanges, password: bool) -> Value {
+    let mut names: Vec<&str> = attributes.filter(|name| *name != "schemas").collect();
+    if password {
+        names.push("password");
+    }
+    let mut changed = json!({ "attributes": names });
+    if !members.is_empty() {
+        changed["members"] = json!({
+            "added": members.added, "removed": members.removed, "renamed": members.renamed,
+            "addedIds": members.added_ids, "removedIds": members.removed_ids,
+        });
+    }
+    changed
+}
