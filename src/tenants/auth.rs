@@ -1,0 +1,220 @@
+//! Who asks: from the header `Authorization` and the tenant's part of the address to a [`Caller`].
+//!
+//! Every wrong case is one and the same refusal, and what can be seen from outside of its time does not depend on
+//! whether the tenant exists: a well-formed token costs an Argon2 check whether or not there is anything to
+//! check, and its refusal is sent at a multiple of 100 ms after the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use tokio::time::Instant;
+
+use crate::config::{Access, TenantName, TenantSettings};
+use crate::secret::{Digest, TokenText, spend_one_check};
+use crate::tenants::Tenants;
+use crate::tenants::snapshot::Snapshot;
+
+/// Refusals of well-formed tokens are sent at multiples of this after the request came.
+const REFUSAL_GRID: Duration = Duration::from_millis(100);
+/// What a client is told to wait when too many unknown tokens wait for their check: longer than that queue.
+const BUSY_RETRY_AFTER_S: u32 = 5;
+/// Longest header that is looked at, in bytes; a token in every form needs less than half of it.
+const HEADER_BYTES_MAX: usize = 1024;
+
+/// Base64 as clients write it, with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A client that has shown a token of the tenant that it asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The name of the token, for logs and events.
+    pub token: String,
+    /// What the token may do.
+    pub access: Access,
+}
+
+/// A client is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// For whatever reason; which one is nobody's business.
+    Unauthorized,
+    /// Too many tokens wait to be checked.
+    Busy {
+        /// Seconds to wait.
+        retry_after_s: u32,
+    },
+}
+
+impl Tenants {
+    /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value. Costs a
+    /// microsecond once a token is known.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn authenticate(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        tenant: &str,
+        authorization: Option<&[u8]>,
+    ) -> Result<Caller, Refusal> {
+        let started = Instant::now();
+        // What is not even a token is refused at once; that tells nothing about any tenant.
+        let token = authorization.and_then(token_in).ok_or(Refusal::Unauthorized)?;
+        let found = self.token_of(snapshot, tenant, &token).await;
+        if found == Err(Refusal::Unauthorized) {
+            tokio::time::sleep_until(next_on_grid(started)).await;
+        }
+        found
+    }
+
+    async fn token_of(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        tenant: &str,
+        token: &TokenText,
+    ) -> Result<Caller, Refusal> {
+        let shown = Shown {
+            snapshot: Arc::clone(snapshot),
+            tenant: tenant.to_owned(),
+            token: token.clone(),
+            digest: self.digest_key.digest(token),
+            pair: self.digest_key.digest_at(tenant, token),
+        };
+        let index = match shown.known() {
+            Known::Right(index) => Some(index),
+            Known::Wrong => None,
+            Known::Nothing => {
+                let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
+                let place = snapshot.gate.enter().await.ok_or(busy)?;
+                // When the request is given up the check goes on, in its place, and what it finds is remembered.
+                let checking = tokio::task::spawn_blocking(move || {
+                    let _place = place;
+                    shown.check()
+                });
+                checking.await.map_err(|_| busy)?.map_err(|_| busy)?
+            }
+        };
+        self.caller(snapshot, tenant, index)
+    }
+
+    fn caller(&self, snapshot: &Snapshot, tenant: &str, index: Option<usize>) -> Result<Caller, Refusal> {
+        let (tenant, settings) = snapshot.tenant(tenant).ok_or(Refusal::Unauthorized)?;
+        let token = index.and_then(|index| settings.tokens.get(index)).ok_or(Refusal::Unauthorized)?;
+        if token.expires_ms.is_some_and(|expires_ms| expires_ms <= self.clock.now_ms()) {
+            return Err(Refusal::Unauthorized);
+        }
+        Ok(Caller { tenant: tenant.clone(), token: token.name.clone(), access: token.access })
+    }
+}
+
+/// A token that was shown for a tenant.
+struct Shown {
+    snapshot: Arc<Snapshot>,
+    tenant: String,
+    token: TokenText,
+    digest: Digest,
+    /// Digest of tenant and token together.
+    pair: Digest,
+}
+
+/// What is known without Argon2 of a token that was shown.
+enum Known {
+    /// It is the tenant's token at this place.
+    Right(usize),
+    /// It is none of the tenant's.
+    Wrong,
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Shown {
+    fn known(&self) -> Known {
+        let proved = self.settings().and_then(|settings| {
+            // All are compared, whichever it is.
+            settings.tokens.iter().enumerate().fold(None, |found, (index, token)| {
+                let proof = self.snapshot.proof(&token.hash).and_then(|proof| proof.get());
+                if proof == Some(&self.digest) { Some(index) } else { found }
+            })
+        });
+        match proved {
+            Some(index) => Known::Right(index),
+            None if self.snapshot.wrong.contains(&self.pair) => Known::Wrong,
+            None => Known::Nothing,
+        }
+    }
+
+    /// Checks the token against all of the tenant's hashes whose token is not known yet, and remembers what comes
+    /// of it. Takes as long when there is no such tenant or hash.
+    fn check(&self) -> Result<Option<usize>, crate::secret::Error> {
+        // The same token may have been checked while this one waited for its place.
+        match self.known() {
+            Known::Right(index) => return Ok(Some(index)),
+            Known::Wrong => return Ok(None),
+            Known::Nothing => {}
+        }
+        let mut checked = false;
+        for (index, token) in
+            self.settings().into_iter().flat_map(|settings| settings.tokens.iter().enumerate())
+        {
+            let Some(proof) = self.snapshot.proof(&token.hash).filter(|proof| proof.get().is_none()) else {
+                continue;
+            };
+            checked = true;
+            if token.hash.check(&self.token)? {
+                proof.get_or_init(|| self.digest);
+                return Ok(Some(index));
+            }
+        }
+        if !checked {
+            spend_one_check(&self.token);
+        }
+        self.snapshot.wrong.insert(self.pair);
+        Ok(None)
+    }
+
+    fn settings(&self) -> Option<&TenantSettings> {
+        self.snapshot.tenant(&self.tenant).map(|(_, settings)| settings)
+    }
+}
+
+/// The next multiple of the grid after `started`; never now.
+fn next_on_grid(started: Instant) -> Instant {
+    let grid_ms = REFUSAL_GRID.as_millis();
+    let steps = started.elapsed().as_millis() / grid_ms + 1;
+    started + REFUSAL_GRID.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+}
+
+/// The token in a header, in any of the forms that Okta's apps send: the token alone ("Header Auth"), `Bearer` and
+/// the token, or `Basic` with the token as password. Blanks and the case of the scheme do not matter, and
+/// `Bearer` may be there twice, for some consoles add it to what the administrator entered.
+fn token_in(header: &[u8]) -> Option<TokenText> {
+    if header.len() > HEADER_BYTES_MAX {
+        return None;
+    }
+    let mut text = std::str::from_utf8(header).ok()?.trim_matches(BLANKS);
+    if let Some(rest) = after_scheme(text, "basic") {
+        let decoded = BASE64.decode(rest).ok()?;
+        let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        return TokenText::parse(password);
+    }
+    for _ in 0..2 {
+        text = after_scheme(text, "bearer").unwrap_or(text);
+    }
+    TokenText::parse(text)
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// What follows the scheme and at least one blank.
+fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (word, rest) = text.split_once(BLANKS)?;
+    word.eq_ignore_ascii_case(scheme).then(|| rest.trim_matches(BLANKS))
+}

@@ -1,0 +1,170 @@
+//! The configuration file as a file: read it whole, replace it whole.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// Most bytes that are read; thousands of tenants need less.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Mode of a new file: it holds hashes, which are nobody else's business.
+const NEW_MODE: u32 = 0o600;
+
+/// Reads the text of the file.
+///
+/// # Errors
+/// When it cannot be read, is larger than 16 MiB or is not UTF-8. The error does not name the file.
+pub fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read > BYTES_MAX) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(text)
+}
+
+/// Replaces the text of the file, or makes the file: at any moment, and after a crash at any moment, the file is
+/// there with the old text or the new one. Mode and owner are kept. Where the path is a symbolic link, what it
+/// points to is replaced.
+///
+/// # Errors
+/// When the new file cannot be written beside the old one, or cannot be given its owner. The old one is then as
+/// it was.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let folder = folder_of(&target);
+    let mut new = tempfile::Builder::new().prefix(".tenants.toml.").tempfile_in(&folder)?;
+    new.write_all(text.as_bytes())?;
+    let mode = match fs::metadata(&target) {
+        Ok(old) => {
+            let made = new.as_file().metadata()?;
+            if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+                // An administrator's edit must not take the file away from the server's user.
+                fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
+            }
+            old.permissions().mode() & 0o7777
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => NEW_MODE,
+        Err(error) => return Err(error),
+    };
+    // The mode after the owner: a change of owner takes bits away.
+    new.as_file().set_permissions(Permissions::from_mode(mode))?;
+    new.as_file().sync_all()?;
+    new.persist(&target).map_err(|error| error.error)?;
+    // The rename itself is durable only when the folder is.
+    File::open(&folder)?.sync_all()
+}
+
+/// Reads the text, hands it to `change` and replaces it by what that gives. Two edits at once, of two processes
+/// too, happen one after the other, so that neither is lost.
+///
+/// # Errors
+/// What [`read`], [`replace`] or `change` gives; the file is then as it was.
+pub fn edit<E: From<io::Error>>(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, E>,
+) -> Result<(), E> {
+    // The folder is locked and not the file, which is another one after the edit.
+    let folder = File::open(folder_of(path))?;
+    folder.lock()?;
+    let changed = change(&read(path)?)?;
+    replace(path, &changed)?;
+    Ok(())
+}
+
+/// The folder that the file is in, also for a bare file name.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_file_is_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        replace(&path, "# new\n").unwrap();
+        assert_eq!((read(&path).unwrap().as_str(), mode(&path)), ("# new\n", 0o600));
+        assert_eq!(names(folder.path()), ["tenants.toml"]);
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        replace(&path, "new").unwrap();
+        assert_eq!((read(&path).unwrap().as_str(), mode(&path)), ("new", 0o640));
+        assert_eq!(names(folder.path()), ["tenants.toml"]);
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real.toml"), folder.path().join("tenants.toml"));
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink("real.toml", &link).unwrap();
+        replace(&link, "new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(read(&real).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_failed_edit_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        fs::write(&path, "old").unwrap();
+        let failed: io::Result<()> = edit(&path, |_| Err(io::Error::other("no")));
+        assert!(failed.is_err());
+        assert_eq!(read(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["tenants.toml"]);
+    }
+
+    #[test]
+    fn edits_at_the_same_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        fs::write(&path, "").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| edit::<io::Error>(&path, |text| Ok(format!("{text}x"))).unwrap());
+            }
+        });
+        assert_eq!(read(&path).unwrap(), "xxxxxxxx");
+    }
+
+    #[test]
+    fn what_is_missing_or_no_text_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(
+            edit::<io::Error>(&folder.path().join("no/tenants.toml"), |text| Ok(text.to_owned())).is_err()
+        );
+    }
+}

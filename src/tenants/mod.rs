@@ -1,0 +1,130 @@
+//! From a name to a running tenant: the configuration in force, who may ask, and where async meets blocking.
+//!
+//! [`Tenants`] is the one shared handle of the server. A request takes a [`Snapshot`] of the configuration, finds
+//! out who asks ([`Tenants::authenticate`]) and has it done ([`Tenants::run`]). What is asked and answered is the
+//! directory's business, HTTP is `web`'s.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Clock;
+use crate::config::{Settings, TenantName};
+use crate::directory::{self, Directory, Shared};
+use crate::secret::{self, DigestKey};
+
+pub mod config_file;
+mod auth;
+mod gate;
+mod open;
+mod overrides;
+mod queue;
+mod reload;
+mod run;
+mod snapshot;
+
+pub use auth::{Caller, Refusal};
+pub use overrides::{BadOverride, Overrides};
+pub use reload::{ReloadSummary, Watch};
+pub use snapshot::Snapshot;
+
+/// Mode of a data folder that is made: what lies in it is personal data.
+const DATA_DIR_MODE: u32 = 0o700;
+
+/// All tenants of a server.
+pub struct Tenants {
+    config_file: PathBuf,
+    overrides: Overrides,
+    clock: Arc<dyn Clock>,
+    current: ArcSwap<Snapshot>,
+    last_text: Mutex<reload::LastText>,
+    /// Key of the digests of tokens; never leaves the process.
+    digest_key: DigestKey,
+    /// Absolute; for the life of the process.
+    data_dir: Arc<Path>,
+    shared: Shared,
+    open: Arc<open::OpenTenants<run::Tenant>>,
+}
+
+/// Why the tenants cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag or environment variable is wrong.
+    #[error(transparent)]
+    Override(#[from] BadOverride),
+    /// No random bytes.
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    /// What the directories share cannot be made.
+    #[error(transparent)]
+    Directory(#[from] directory::Error),
+}
+
+impl Tenants {
+    /// Sets up the tenants of `settings`, which were read from `config_file`; no tenant's file is opened before
+    /// its first request. `overrides` are laid over the settings, now and after each reload.
+    ///
+    /// # Errors
+    /// [`enum@Error`]
+    pub fn new(
+        config_file: PathBuf,
+        settings: Settings,
+        overrides: Overrides,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Tenants>, Error> {
+        let settings = overrides.lay_over(settings, &config_file)?;
+        Ok(Arc::new(Tenants {
+            data_dir: Arc::from(settings.server.data_dir.as_path()),
+            config_file,
+            overrides,
+            shared: Shared::new(Arc::clone(&clock))?,
+            clock,
+            current: ArcSwap::from_pointee(Snapshot::new(settings, None)),
+            last_text: Mutex::default(),
+            digest_key: DigestKey::random()?,
+            open: Arc::new(open::OpenTenants::new()),
+        }))
+    }
+
+    /// The configuration in force. A request takes it once and keeps it.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+}
+
+/// Opens a tenant's directory for a command; a server may have it open too. `settings` are those in force, as
+/// [`Overrides::lay_over`] gives them.
+///
+/// # Errors
+/// [`directory::Error`] when the file cannot be opened.
+pub fn open_directory(
+    settings: &Settings,
+    name: &TenantName,
+    clock: Arc<dyn Clock>,
+) -> Result<Directory, directory::Error> {
+    if settings.server.data_dir.is_relative() {
+        // It would be another folder than the server's, and an empty directory would be made in it.
+        let reason = "the settings are those of the file and not those in force".to_owned();
+        return Err(directory::Error::Internal { reason });
+    }
+    open_file(&file_of(&settings.server.data_dir, name), &Shared::new(clock)?)
+}
+
+/// The file of a tenant. A tenant's name is made for file names: no separator, no dot, one case.
+pub fn file_of(data_dir: &Path, name: &TenantName) -> PathBuf {
+    data_dir.join(format!("{name}.sqlite"))
+}
+
+/// Opens a tenant's file, and makes its folder when it is not there.
+fn open_file(file: &Path, shared: &Shared) -> Result<Directory, directory::Error> {
+    let folder = config_file::folder_of(file);
+    DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(&folder).map_err(|error| {
+        directory::Error::Unavailable {
+            reason: format!("{}: cannot make the folder: {error}", folder.display()),
+        }
+    })?;
+    Directory::open(file, shared)
+}

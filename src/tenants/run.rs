@@ -1,0 +1,150 @@
+//! The one place where async meets blocking: a request to a tenant's directory.
+//!
+//! Short reads are done where the request came in, since a hop to another thread costs more than they do. All
+//! else hops to a thread that may block: once, and bounded for each tenant, so that one tenant's slow scans leave
+//! threads to the others. Writes go through the tenant's commit queue.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::config::Limits;
+use crate::directory::{Actor, Answer, Ask, Directory, Error, Options, ReadWork, Work, WriteWork};
+use crate::scim;
+use crate::tenants::auth::Caller;
+use crate::tenants::open::Lease;
+use crate::tenants::queue::{Bounds, Queue, Refused};
+use crate::tenants::snapshot::Snapshot;
+use crate::tenants::{Tenants, open_file};
+
+/// Most hops of one tenant at once, not counting its commits.
+const HOPS_MAX: usize = 8;
+
+/// A tenant whose directory is open.
+pub(super) struct Tenant {
+    directory: Directory,
+    commits: Arc<Queue<WriteWork, Result<Answer, Error>>>,
+    hops: Arc<Semaphore>,
+}
+
+impl Tenant {
+    /// Opens a tenant's file.
+    pub(super) fn open(file: &Path, shared: &crate::directory::Shared) -> Result<Tenant, Error> {
+        let directory = open_file(file, shared)?;
+        Ok(Tenant { directory, commits: Queue::new(), hops: Arc::new(Semaphore::new(HOPS_MAX)) })
+    }
+}
+
+impl Tenants {
+    /// Does what an authenticated caller asks, on the caller's tenant. Giving the request up is safe at any moment:
+    /// a write is then either done in full or not at all.
+    ///
+    /// # Errors
+    /// What the directory refuses; 429 when too many writes wait or this one waited for too long;
+    /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next request.
+    pub async fn run(&self, snapshot: &Arc<Snapshot>, caller: &Caller, ask: Ask) -> Result<Answer, Error> {
+        let Some(options) = snapshot.options(&caller.tenant) else {
+            return Err(internal("the caller is of another configuration"));
+        };
+        let tenant = self.open(caller, options.limits.open_tenants_max).await?;
+        let actor = Actor::Token(caller.token.clone());
+        if !tenant.directory.prepare_is_short(&options, &ask) {
+            return prepare_elsewhere(tenant, options, actor, ask).await;
+        }
+        match tenant.directory.prepare(&options, &actor, ask)? {
+            Work::Ready(answer) => Ok(answer),
+            Work::Read(work) => {
+                let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
+                match in_place {
+                    Some(answer) => answer,
+                    None => read_elsewhere(tenant, work).await,
+                }
+            }
+            Work::Write(work) => write(tenant, work, &options.limits).await,
+        }
+    }
+
+    async fn open(&self, caller: &Caller, open_max: usize) -> Result<Lease<Tenant>, Error> {
+        let (data_dir, shared) = (Arc::clone(&self.data_dir), self.shared.clone());
+        let name = caller.tenant.clone();
+        let open = move || Tenant::open(&crate::tenants::file_of(&data_dir, &name), &shared);
+        // A request of an old snapshot must not keep open what a reload has removed.
+        let may_stay = || self.current.load().options(&caller.tenant).is_some();
+        self.open.get(&caller.tenant, open_max, may_stay, open).await
+    }
+}
+
+/// Prepares and, unless it is a write, does what was asked, all in one hop.
+async fn prepare_elsewhere(
+    tenant: Lease<Tenant>,
+    options: Options,
+    actor: Actor,
+    ask: Ask,
+) -> Result<Answer, Error> {
+    let there = tenant.clone();
+    let prepared = hop(&tenant, move || match there.directory.prepare(&options, &actor, ask)? {
+        Work::Ready(answer) => Ok(Done::Answer(answer)),
+        Work::Read(work) => there.directory.read(&work).map(Done::Answer),
+        Work::Write(work) => Ok(Done::Prepared(work)),
+    });
+    match prepared.await? {
+        Done::Answer(answer) => Ok(answer),
+        Done::Prepared(work) => write(tenant, work, &options.limits).await,
+    }
+}
+
+/// What a hop has come to.
+enum Done {
+    Answer(Answer),
+    Prepared(WriteWork),
+}
+
+async fn read_elsewhere(tenant: Lease<Tenant>, work: ReadWork) -> Result<Answer, Error> {
+    let there = tenant.clone();
+    hop(&tenant, move || there.directory.read(&work)).await
+}
+
+/// Runs `what` on a thread that may block. A panic there is an internal error.
+async fn hop<T: Send + 'static>(
+    tenant: &Lease<Tenant>,
+    what: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(place) = Arc::clone(&tenant.hops).acquire_owned().await else {
+        return Err(internal("the tenant takes no more requests"));
+    };
+    let hopped = tokio::task::spawn_blocking(move || {
+        // Also when nobody waits for the result any more.
+        let _place = place;
+        what()
+    });
+    hopped.await.unwrap_or_else(|_| Err(internal("the request's thread panicked")))
+}
+
+async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: &Limits) -> Result<Answer, Error> {
+    let wait_max = Duration::from_millis(limits.write_queue_wait_ms_max);
+    let bounds = Bounds { waiting_max: limits.write_queue_max, wait_max };
+    let submitted = tenant.commits.submit(work, bounds).map(|(ticket, leader)| {
+        if let Some(leader) = leader {
+            tokio::task::spawn_blocking(move || leader.run(|works| tenant.directory.write(works)));
+        }
+        ticket
+    });
+    let answered = match submitted {
+        Ok(ticket) => ticket.answer().await,
+        Err(refused) => Err(refused),
+    };
+    match answered {
+        Ok(answer) => answer,
+        Err(Refused::Full | Refused::TooLate) => {
+            let retry_after_s = u32::try_from(wait_max.as_secs()).unwrap_or(u32::MAX).max(1);
+            Err(Error::Client(scim::Error::too_many_requests(retry_after_s)))
+        }
+        Err(Refused::Failed) => Err(internal("the commit ended without an answer")),
+    }
+}
+
+fn internal(reason: &str) -> Error {
+    Error::Internal { reason: reason.to_owned() }
+}

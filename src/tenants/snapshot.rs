@@ -1,0 +1,122 @@
+//! The configuration in force at one moment, with what has been learned of its tokens.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::config::{Settings, TenantName, TenantSettings};
+use crate::directory::Options;
+use crate::secret::{Digest, TokenHash};
+use crate::tenants::gate::Gate;
+
+/// Most pairs of tenant and token that are remembered as wrong.
+const WRONG_MAX: usize = 4096;
+
+/// The settings in force. A request keeps the one that it began with.
+pub struct Snapshot {
+    settings: Settings,
+    proofs: HashMap<TokenHash, Proof>,
+    /// What was shown under these settings and is wrong.
+    pub(super) wrong: WrongTokens,
+    /// Bounds the checks of what is not known yet.
+    pub(super) gate: Arc<Gate>,
+}
+
+/// The digest of the token of a hash, once a client has shown it. Shared by the snapshots that have the hash, so
+/// that Argon2 runs once for each hash and process.
+pub(super) type Proof = Arc<OnceLock<Digest>>;
+
+impl Snapshot {
+    /// Settings that come into force; what `before` has learned of hashes that stay is kept.
+    pub(super) fn new(settings: Settings, before: Option<&Snapshot>) -> Snapshot {
+        let hashes = settings.tenants.values().flat_map(|tenant| &tenant.tokens).map(|token| &token.hash);
+        let proof = |hash| before.and_then(|before| before.proofs.get(hash)).cloned().unwrap_or_default();
+        let proofs = hashes.map(|hash| (hash.clone(), proof(hash))).collect();
+        let checks_max = settings.server.limits.token_checks_max;
+        let gate = before
+            .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
+            .map(|before| Arc::clone(&before.gate));
+        let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
+        Snapshot { settings, proofs, wrong: WrongTokens::default(), gate }
+    }
+
+    /// The settings: those of the file with flags and environment laid over them.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The options that a tenant's directory follows; `None` when there is no such tenant.
+    pub fn options(&self, tenant: &TenantName) -> Option<Options> {
+        let settings = self.settings.tenants.get(tenant)?;
+        Some(Options {
+            limits: self.settings.server.limits,
+            on_recreate: settings.on_recreate,
+            store_passwords: settings.store_passwords,
+        })
+    }
+
+    /// The tenant whose name is a text, and its settings.
+    pub(super) fn tenant(&self, name: &str) -> Option<(&TenantName, &TenantSettings)> {
+        self.settings.tenants.get_key_value(name)
+    }
+
+    /// What is known of the token of a hash.
+    pub(super) fn proof(&self, hash: &TokenHash) -> Option<&Proof> {
+        self.proofs.get(hash)
+    }
+}
+
+/// Remembers what is wrong, the latest of it, so that a misconfigured client that repeats itself costs no Argon2.
+/// Holds digests under the process's key and neither tokens nor names.
+#[derive(Default)]
+pub(super) struct WrongTokens(Mutex<Wrong>);
+
+#[derive(Default)]
+struct Wrong {
+    known: HashSet<Digest>,
+    /// The same, oldest first.
+    order: VecDeque<Digest>,
+}
+
+impl WrongTokens {
+    /// Whether this is known to be wrong.
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.contains(digest)
+    }
+
+    /// Remembers that this is wrong, and forgets the oldest when there are too many.
+    pub(super) fn insert(&self, digest: Digest) {
+        let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wrong.known.insert(digest) {
+            return;
+        }
+        wrong.order.push_back(digest);
+        if wrong.order.len() > WRONG_MAX
+            && let Some(oldest) = wrong.order.pop_front()
+        {
+            wrong.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{DigestKey, TokenText};
+
+    #[test]
+    fn the_latest_wrong_tokens_are_remembered_and_no_more_than_that() {
+        let key = DigestKey::random().unwrap();
+        let token = TokenText::generate().unwrap();
+        let digest = |place: usize| key.digest_at(&place.to_string(), &token);
+        let wrong = WrongTokens::default();
+        for place in 0..WRONG_MAX + 10 {
+            wrong.insert(digest(place));
+            wrong.insert(digest(place));
+        }
+        let inside = wrong.0.lock().unwrap();
+        assert_eq!((inside.known.len(), inside.order.len()), (WRONG_MAX, WRONG_MAX));
+        drop(inside);
+        assert!(!wrong.contains(&digest(9)));
+        assert!(wrong.contains(&digest(10)) && wrong.contains(&digest(WRONG_MAX + 9)));
+    }
+}
