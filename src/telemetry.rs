@@ -1,0 +1,84 @@
+//! The log: where it goes, in which form, how much of it; and what is logged of a panic.
+//!
+//! Lines are written by the layers below through `tracing`; this is only where they come out: on stderr, since
+//! stdout is for data.
+
+use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+
+use tracing_subscriber::EnvFilter;
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Starts logging, and makes panics log their place in the source and nothing else.
+///
+/// `filter` is a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a list of directives such as
+/// `info,ici_scim::tenants=debug`. Without a `format`, a terminal gets text and anything else JSON.
+///
+/// # Errors
+/// One sentence, when the filter cannot be read or logging has been started before.
+pub fn start(filter: &str, format: Option<Format>) -> Result<(), String> {
+    let filter = filter_of(filter)?;
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        Format::Text => lines.with_target(false).with_ansi(may_colour(&std::io::stderr())).try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|_| "the log has been started before".to_owned())?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Whether a stream is a terminal and the person has not asked for plain text (<https://no-color.org>).
+pub fn may_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A plain level is meant for this program: what libraries say at `debug` is noise, and is not held to the rule
+/// that no log line holds a secret or a name. Who wants it anyway names the library in a directive.
+fn filter_of(text: &str) -> Result<EnvFilter, String> {
+    let text = text.trim();
+    let directives = match text.to_ascii_lowercase().as_str() {
+        "off" => "off".to_owned(),
+        "error" => "error".to_owned(),
+        level @ ("warn" | "info" | "debug" | "trace") => format!("warn,ici_scim={level}"),
+        _ if text.contains([',', '=']) => text.to_owned(),
+        _ => return Err("the log level must be error, warn, info, debug, trace or off, or a list such as info,ici_scim::tenants=debug".to_owned()),
+    };
+    EnvFilter::builder().parse(directives).map_err(|error| format!("the log filter cannot be read: {error}"))
+}
+
+/// The text of a panic may hold anything that the program has in hand, so only its place is told.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let (file, line) = panic.location().map_or(("?", 0), |location| (location.file(), location.line()));
+    tracing::error!(file, line, "panic: a bug in this program");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_level_is_for_this_program_and_leaves_libraries_at_warn() {
+        assert_eq!(filter_of("debug").unwrap().to_string(), "ici_scim=debug,warn");
+        assert_eq!(filter_of(" INFO ").unwrap().to_string(), "ici_scim=info,warn");
+        assert_eq!(filter_of("off").unwrap().to_string(), "off");
+    }
+
+    #[test]
+    fn directives_are_taken_as_they_stand_and_nonsense_is_refused() {
+        assert_eq!(filter_of("hyper=debug,info").unwrap().to_string(), "hyper=debug,info");
+        assert!(filter_of("loud").unwrap_err().contains("error, warn, info"));
+        assert!(filter_of("ici_scim=loud").is_err());
+        assert!(filter_of("").is_err());
+    }
+}

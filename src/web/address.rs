@@ -1,0 +1,142 @@
+//! Where a request goes and under which name the client knows us: paths and the Host header. Pure.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
+
+/// Below this path lies everything that is SCIM.
+const ROOT: &str = "/scim/v2";
+
+/// RFC 1035 §2.3.4 allows 255 bytes of name; six more hold a colon and a port.
+const HOST_BYTES_MAX: usize = 255 + 6;
+
+/// The path with doubled slashes made one and a trailing one removed: an administrator who enters the Base URL
+/// with a slash at its end makes Okta ask for `//Users`.
+pub(super) fn fold(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") && !path.ends_with('/') {
+        return Cow::Borrowed(path);
+    }
+    let mut folded = String::with_capacity(path.len());
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        folded.push('/');
+        folded.push_str(segment);
+    }
+    Cow::Owned(folded)
+}
+
+/// The tenant's segment and what follows it (empty or starting with a slash) of a folded path; both still
+/// percent-encoded and, as they come from anyone, not to be trusted. None when the path is not below `/scim/v2`.
+pub(super) fn split(folded: &str) -> Option<(&str, &str)> {
+    let below = folded.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let end = below.find('/').unwrap_or(below.len());
+    Some(below.split_at(end))
+}
+
+/// The address of the tenant, without a trailing slash: below `public_url` where the operator has set it, else
+/// below the host that the client asked for, else below the address we listen on.
+pub(super) fn base_url(
+    public_url: Option<&str>,
+    headers: &HeaderMap,
+    listening: SocketAddr,
+    tenant: &str,
+) -> String {
+    match (public_url, host(headers)) {
+        (Some(public_url), _) => format!("{}{ROOT}/{tenant}", public_url.trim_end_matches('/')),
+        (None, Some(host)) => format!("http://{host}{ROOT}/{tenant}"),
+        (None, None) => format!("http://{listening}{ROOT}/{tenant}"),
+    }
+}
+
+/// The Host header when it is one plain `name[:port]`. It goes into `Location` and `$ref`, so nothing else may
+/// come through.
+fn host(headers: &HeaderMap) -> Option<&str> {
+    let text = only(headers, HOST)?.to_str().ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    if text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) {
+        return None;
+    }
+    let authority: Authority = text.parse().ok()?;
+    let named = !authority.host().is_empty();
+    let port_is_right = authority.as_str() == authority.host() || authority.port_u16().is_some();
+    (named && port_is_right).then_some(text)
+}
+
+/// The header's value when the request gives it exactly once; two of a kind that belongs once are a forgery.
+pub(super) fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).into_iter();
+    let first = values.next();
+    if values.next().is_some() { None } else { first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTENING: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+    fn with_host(host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+        headers
+    }
+
+    #[test]
+    fn slashes_that_a_sloppy_base_url_brings_are_folded() {
+        let cases = [
+            ("/scim/v2/acme/Users", "/scim/v2/acme/Users"),
+            ("/scim/v2/acme//Users", "/scim/v2/acme/Users"),
+            ("//scim/v2/acme/Users///", "/scim/v2/acme/Users"),
+            ("/", ""),
+            ("", ""),
+            ("*", "*"),
+            ("/scim/v2/acme/%2f%2F/x", "/scim/v2/acme/%2f%2F/x"),
+        ];
+        for (path, folded) in cases {
+            assert_eq!(fold(path), folded, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_splits_into_tenant_and_rest() {
+        assert_eq!(split("/scim/v2/acme/Users/1"), Some(("acme", "/Users/1")));
+        assert_eq!(split("/scim/v2/acme"), Some(("acme", "")));
+        assert_eq!(split("/scim/v2/../x"), Some(("..", "/x")));
+        assert_eq!(split("/scim/v2/%00/Users"), Some(("%00", "/Users")));
+        for elsewhere in ["", "*", "/scim", "/scim/v2", "/scim/v20/acme", "/SCIM/v2/acme", "/x/scim/v2/acme"]
+        {
+            assert_eq!(split(elsewhere), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_wins_over_the_host_and_the_host_over_the_listener() {
+        let headers = with_host("scim.example.com:8443");
+        let base = |public_url, headers: &HeaderMap| base_url(public_url, headers, LISTENING, "acme");
+        assert_eq!(base(Some("https://a.example/"), &headers), "https://a.example/scim/v2/acme");
+        assert_eq!(base(None, &headers), "http://scim.example.com:8443/scim/v2/acme");
+        assert_eq!(base(None, &HeaderMap::new()), "http://127.0.0.1:8080/scim/v2/acme");
+    }
+
+    #[test]
+    fn a_host_that_is_no_plain_name_and_port_is_not_repeated() {
+        for good in ["localhost", "127.0.0.1:8080", "[::1]:8080", "[::1]", "a-b.example.com"] {
+            assert_eq!(host(&with_host(good)), Some(good));
+        }
+        for bad in
+            ["", "a b", "a/b", "u@h", "a:b", "a:99999", "a\"b", "a?b", "a#b", "a%20b", ":80", "a:", "[::1"]
+        {
+            assert_eq!(host(&with_host(bad)), None, "{bad}");
+        }
+        assert_eq!(host(&with_host(&"a".repeat(300))), None);
+    }
+
+    #[test]
+    fn a_header_given_twice_is_as_good_as_none() {
+        let mut headers = with_host("a.example");
+        headers.append(HOST, HeaderValue::from_static("b.example"));
+        assert_eq!(host(&headers), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! The body of a request: its media type, reading it under a limit and a deadline, throwing the rest away.
+//!
+//! warp's own filters are of no use for that: `body::json` refuses `application/scim+json`, and
+//! `content_length_limit` refuses chunked bodies. What the body means is decided in the layers below.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use tokio::time::Instant;
+
+use crate::scim::Error;
+
+/// Media types taken for a request body: that of RFC 7644 §3.1, and what older clients and the suites send.
+const MEDIA_TYPES: [&str; 2] = ["application/scim+json", "application/json"];
+
+/// How much of an unwanted body is read and thrown away, so that the client reads our answer: closing a socket
+/// with unread bytes in it makes the client's side drop the answer. 8 MiB is twice the default limit of a body.
+const DISCARD_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the body may be read as SCIM: parameters such as `charset` and upper and lower case do not matter,
+/// and a client that does not name a type is taken at its body.
+///
+/// # Errors
+/// 415 when the type is another one.
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = value.to_str().unwrap_or("?").split(';').next().unwrap_or_default().trim();
+    let known = essence.is_empty() || MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known));
+    if known { Ok(()) } else { Err(Error::unsupported_media_type()) }
+}
+
+/// A body on its way in.
+pub(super) struct Body<S> {
+    stream: S,
+    /// What the client says it will send.
+    announced_bytes: Option<u64>,
+    /// Whether nothing is left to read.
+    ended: bool,
+    /// Whether the client holds the body back until it is asked for it.
+    held_back: bool,
+    bytes_read: u64,
+}
+
+impl<S, B, E> Body<S>
+where
+    S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
+    B: Buf,
+{
+    /// Wraps the stream of a request with these headers.
+    pub(super) fn new(stream: S, headers: &HeaderMap) -> Body<S> {
+        let announced_bytes = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let none = announced_bytes.unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING);
+        Body { stream, announced_bytes, ended: none, held_back: headers.contains_key(EXPECT), bytes_read: 0 }
+    }
+
+    /// The bytes read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// 413 as soon as it is known to be larger than `bytes_max`, at once when the client says so itself; 408 when
+    /// it has not arrived by the deadline; 400 when it breaks off.
+    pub(super) async fn read(&mut self, bytes_max: usize, deadline: Instant) -> Result<Bytes, Error> {
+        let too_large = |bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > bytes_max);
+        if self.announced_bytes.is_some_and(too_large) {
+            return Err(Error::payload_too_large(bytes_max));
+        }
+        // Memory is taken as bytes arrive, not as they are announced.
+        let mut whole = BytesMut::new();
+        while !self.ended {
+            let next = tokio::time::timeout_at(deadline, self.stream.next()).await;
+            match next.map_err(|_| Error::request_timeout())? {
+                None => self.ended = true,
+                Some(Err(_)) => {
+                    self.ended = true;
+                    return Err(Error::bad_request("The request body broke off."));
+                }
+                Some(Ok(mut chunk)) => {
+                    self.bytes_read += chunk.remaining() as u64;
+                    if too_large(self.bytes_read) {
+                        return Err(Error::payload_too_large(bytes_max));
+                    }
+                    while chunk.has_remaining() {
+                        let part = chunk.chunk();
+                        whole.extend_from_slice(part);
+                        let length = part.len();
+                        chunk.advance(length);
+                    }
+                }
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Throws away what nobody wants, within bounds and without keeping the answer waiting.
+    pub(super) fn discard(mut self) {
+        if self.ended || self.held_back {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(DISCARD_TIME_MAX, async move {
+            let mut discarded: u64 = 0;
+            while let Some(Ok(chunk)) = self.stream.next().await {
+                discarded += chunk.remaining() as u64;
+                if discarded > DISCARD_BYTES_MAX {
+                    break;
+                }
+            }
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http::HeaderValue;
+
+    fn headers(pairs: &[(http::HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn far() -> Instant {
+        Instant::from_std(crate::clock::Stopwatch::start().started()) + Duration::from_secs(3600)
+    }
+
+    async fn read(
+        pairs: &[(http::HeaderName, &'static str)],
+        chunks: &[&'static str],
+    ) -> Result<Bytes, Error> {
+        let chunks: Vec<_> =
+            chunks.iter().map(|chunk| Ok::<_, ()>(Bytes::from_static(chunk.as_bytes()))).collect();
+        Body::new(stream::iter(chunks), &headers(pairs)).read(8, far()).await
+    }
+
+    #[test]
+    fn both_media_types_are_taken_in_any_case_and_with_parameters() {
+        for good in [
+            "application/scim+json",
+            "application/json",
+            "Application/SCIM+JSON; charset=UTF-8",
+            "application/json;charset=utf-8",
+            " application/json ",
+            "",
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert(CONTENT_TYPE, HeaderValue::from_str(good).unwrap());
+            assert_eq!(check_media_type(&map), Ok(()), "{good}");
+        }
+        assert_eq!(check_media_type(&HeaderMap::new()), Ok(()));
+        for bad in ["text/plain", "application/xml", "application/json-patch+json", "json", "*/*"] {
+            let refused = check_media_type(&headers(&[(CONTENT_TYPE, bad)])).unwrap_err();
+            assert_eq!(refused.status, 415, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_whole_whether_announced_or_chunked() {
+        assert_eq!(read(&[(CONTENT_LENGTH, "4")], &["ab", "cd"]).await.unwrap(), "abcd");
+        assert_eq!(read(&[(TRANSFER_ENCODING, "chunked")], &["ab", "cdefgh"]).await.unwrap(), "abcdefgh");
+        assert_eq!(read(&[], &[]).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_when_announced_and_when_it_grows_past_it() {
+        assert_eq!(read(&[(CONTENT_LENGTH, "9")], &[]).await.unwrap_err().status, 413);
+        let chunked = read(&[(TRANSFER_ENCODING, "chunked")], &["abcde", "fghi"]).await;
+        assert_eq!(chunked.unwrap_err().status, 413);
+        assert_eq!(read(&[(CONTENT_LENGTH, "99999999999999999999")], &["x"]).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_408_and_one_that_breaks_off_is_400() {
+        let announced = headers(&[(CONTENT_LENGTH, "4")]);
+        let past = Instant::from_std(crate::clock::Stopwatch::start().started());
+        let mut slow = Body::new(stream::pending::<Result<Bytes, ()>>(), &announced);
+        assert_eq!(slow.read(8, past).await.unwrap_err().status, 408);
+        let mut broken = Body::new(stream::iter([Ok(Bytes::from_static(b"ab")), Err(())]), &announced);
+        assert_eq!(broken.read(8, far()).await.unwrap_err().status, 400);
+    }
+}

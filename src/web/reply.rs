@@ -1,0 +1,146 @@
+//! Answers as HTTP: status, headers, body.
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::directory::Answer;
+use crate::scim::Error;
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/scim+json");
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"ICI SCIM\"");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An answer on its way to the client.
+pub(super) struct Reply {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    /// What the directory answered.
+    pub(super) fn answer(answer: Answer) -> Reply {
+        let mut reply = Reply::new(answer.status, answer.body.unwrap_or_default());
+        reply.text(LOCATION, answer.location.as_deref());
+        reply.text(ETAG, answer.etag.as_deref());
+        reply
+    }
+
+    /// A refusal as a SCIM Error, with the headers that belong to its status.
+    pub(super) fn refusal(error: &Error) -> Reply {
+        let mut reply = Reply::new(error.status, error.to_json().to_string().into_bytes());
+        reply.text(ALLOW, error.allow);
+        if let Some(seconds) = error.retry_after_s {
+            reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        match error.status {
+            401 => reply.headers.push((WWW_AUTHENTICATE, CHALLENGE)),
+            // The rest of the body may still come; RFC 9110 §15.5.9 asks to say that we do not wait for it.
+            408 => reply.headers.push((CONNECTION, HeaderValue::from_static("close"))),
+            _ => {}
+        }
+        reply
+    }
+
+    /// Adds the id under which the log knows the request.
+    pub(super) fn with_request_id(mut self, request_id: &str) -> Reply {
+        self.text(REQUEST_ID, Some(request_id));
+        self
+    }
+
+    /// The HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The length of the body in bytes.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    fn new(status: u16, body: Vec<u8>) -> Reply {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Answers are personal data behind a token: no cache on the way may keep them.
+        let mut headers = vec![(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        if !body.is_empty() {
+            headers.push((CONTENT_TYPE, MEDIA_TYPE));
+        }
+        Reply { status, headers, body }
+    }
+
+    /// Adds a header; a text that no header can hold is left out.
+    fn text(&mut self, name: HeaderName, text: Option<&str>) {
+        if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
+            self.headers.push((name, value));
+        }
+    }
+}
+
+impl warp::Reply for Reply {
+    fn into_response(self) -> warp::reply::Response {
+        // hyper adds Content-Length, and leaves the body of an answer to HEAD unsent.
+        let mut response = warp::reply::Response::new(self.body.into());
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::Reply as _;
+
+    fn header<'a>(response: &'a warp::reply::Response, name: &str) -> Option<&'a str> {
+        response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn an_answer_carries_its_type_place_and_version_and_is_not_cached() {
+        let response = Reply::answer(Answer {
+            status: 201,
+            body: Some(b"{}".to_vec()),
+            location: Some("http://a.example/scim/v2/acme/Users/1".into()),
+            etag: Some("W/\"1\"".into()),
+        })
+        .with_request_id("abc")
+        .into_response();
+        assert_eq!(response.status(), 201);
+        assert_eq!(header(&response, "content-type"), Some("application/scim+json"));
+        assert_eq!(header(&response, "location"), Some("http://a.example/scim/v2/acme/Users/1"));
+        assert_eq!(header(&response, "etag"), Some("W/\"1\""));
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        assert_eq!(header(&response, "x-request-id"), Some("abc"));
+    }
+
+    #[test]
+    fn an_answer_without_a_body_names_no_type() {
+        let response =
+            Reply::answer(Answer { status: 204, body: None, location: None, etag: None }).into_response();
+        assert_eq!(response.status(), 204);
+        assert_eq!(header(&response, "content-type"), None);
+    }
+
+    #[test]
+    fn refusals_carry_the_headers_of_their_status() {
+        let refused = |error: Error| Reply::refusal(&error).into_response();
+        let unauthorized = refused(Error::unauthorized());
+        assert_eq!(header(&unauthorized, "www-authenticate"), Some("Bearer realm=\"ICI SCIM\""));
+        assert_eq!(header(&unauthorized, "content-type"), Some("application/scim+json"));
+        assert_eq!(
+            header(&refused(Error::method_not_allowed("PUT", "GET, HEAD")), "allow"),
+            Some("GET, HEAD")
+        );
+        assert_eq!(header(&refused(Error::too_many_requests(7)), "retry-after"), Some("7"));
+        assert_eq!(header(&refused(Error::request_timeout()), "connection"), Some("close"));
+    }
+
+    #[test]
+    fn a_line_break_cannot_smuggle_in_a_header() {
+        let answer =
+            Answer { status: 200, body: None, location: Some("http://a\r\nX: y".into()), etag: None };
+        assert_eq!(header(&Reply::answer(answer).into_response(), "location"), None);
+    }
+}

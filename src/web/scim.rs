@@ -1,0 +1,157 @@
+//! The way of a SCIM request: token, address, body, directory. The token comes first, so that whoever has none
+//! learns nothing from any other part of the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
+use tokio::time::Instant;
+
+use crate::config::Access;
+use crate::directory::{Answer, Ask};
+use crate::scim::Error;
+use crate::scim::endpoint::Operation;
+use crate::tenants::{Caller, Refusal, Snapshot};
+use crate::web::body::Body;
+use crate::web::edge::Record;
+use crate::web::reply::Reply;
+use crate::web::{Request, Site, address, body};
+
+/// What a client is told to wait when the server was too slow: long enough for a burst to pass, short enough
+/// for a person who waits at Okta's screen.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Answers a request.
+pub(super) async fn answer<S, B, E>(site: &Site, request: Request<S>, record: &mut Record) -> Reply
+where
+    S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
+    B: Buf + Send,
+    E: Send,
+{
+    let Request { method, path, query, headers, body } = request;
+    let mut body = Body::new(body, &headers);
+    let asked = Asked { method: method.as_str(), path: &path, query, headers: &headers };
+    let outcome = asked.answer(site, &mut body, record).await;
+    record.set_bytes_in(body.bytes_read());
+    body.discard();
+    match outcome {
+        Ok(answer) => Reply::answer(answer),
+        Err(error) => Reply::refusal(&error),
+    }
+}
+
+/// A request without its body.
+struct Asked<'a> {
+    method: &'a str,
+    path: &'a str,
+    query: String,
+    headers: &'a HeaderMap,
+}
+
+impl Asked<'_> {
+    async fn answer<S, B, E>(
+        self,
+        site: &Site,
+        body: &mut Body<S>,
+        record: &mut Record,
+    ) -> Result<Answer, Error>
+    where
+        S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
+        B: Buf + Send,
+        E: Send,
+    {
+        // One snapshot from start to end: a reload in between changes nothing for this request.
+        let snapshot = site.tenants.snapshot();
+        let limits = snapshot.settings().server.limits;
+        let deadline = record.deadline(Duration::from_secs(limits.request_s));
+
+        let path = address::fold(self.path);
+        let Some((tenant, rest)) = address::split(&path) else {
+            return Err(Error::not_found(
+                "There is nothing at this address; a Base URL ends in /scim/v2/ and the tenant's name.",
+            ));
+        };
+        let caller = self.authenticate(site, &snapshot, tenant, deadline, record).await?;
+        record.set_caller(&caller);
+
+        let operation = Operation::resolve(self.method, rest)?;
+        record.set_route(operation.label());
+        if operation.is_write() && caller.access == Access::ReadOnly {
+            return Err(Error::forbidden("This API token may only read; enter one that may also write."));
+        }
+        let body = if operation.has_body() {
+            body::check_media_type(self.headers)?;
+            body.read(limits.body_bytes_max, deadline).await?
+        } else {
+            Bytes::new()
+        };
+
+        let public_url = snapshot.settings().server.public_url.as_deref();
+        let ask = Ask {
+            operation,
+            query: self.query,
+            body,
+            if_match: list(self.headers, IF_MATCH),
+            if_none_match: list(self.headers, IF_NONE_MATCH),
+            base_url: address::base_url(public_url, self.headers, site.listening, &caller.tenant.to_string()),
+        };
+        match tokio::time::timeout_at(deadline, site.tenants.run(&snapshot, &caller, ask)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                if let Some(reason) = error.reason() {
+                    record.log_reason(reason);
+                }
+                Err(error.to_client(record.request_id()))
+            }
+            Err(_) => Err(too_slow(record, "the directory did not answer within request_s")),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        site: &Site,
+        snapshot: &Arc<Snapshot>,
+        tenant: &str,
+        deadline: Instant,
+        record: &Record,
+    ) -> Result<Caller, Error> {
+        let authorization = address::only(self.headers, AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let checking = site.tenants.authenticate(snapshot, tenant, authorization);
+        match tokio::time::timeout_at(deadline, checking).await {
+            Ok(Ok(caller)) => Ok(caller),
+            Ok(Err(Refusal::Unauthorized)) => Err(Error::unauthorized()),
+            Ok(Err(Refusal::Busy { retry_after_s })) => Err(Error::too_many_requests(retry_after_s)),
+            Err(_) => Err(too_slow(record, "the token was not checked within request_s")),
+        }
+    }
+}
+
+fn too_slow(record: &Record, reason: &str) -> Error {
+    record.log_reason(reason);
+    Error::unavailable("The server did not manage to answer in time; try again.", RETRY_AFTER_S)
+}
+
+/// A header that is a list: several lines of it are one line with commas (RFC 9110 §5.3).
+fn list(headers: &HeaderMap, name: http::HeaderName) -> Option<String> {
+    let lines: Vec<_> =
+        headers.get_all(name).into_iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    if lines.is_empty() { None } else { Some(lines.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_lines_of_a_list_header_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(list(&headers, IF_MATCH), None);
+        headers.append(IF_MATCH, HeaderValue::from_static("W/\"1\""));
+        headers.append(IF_MATCH, HeaderValue::from_static("W/\"2\""));
+        assert_eq!(list(&headers, IF_MATCH).as_deref(), Some("W/\"1\", W/\"2\""));
+    }
+}
