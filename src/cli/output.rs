@@ -1,0 +1,237 @@
+//! What people and programs see of a command: the only place that writes to stdout and stderr.
+//!
+//! Data goes to stdout, as an aligned table or as JSON; words about the work go to stderr. Which data a command
+//! shows is decided by the command. The server's log does not belong here, see `telemetry`.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::telemetry::may_colour;
+
+/// An error that knows its exit code and, where there is one, the next step.
+///
+/// Commands may return any `anyhow` error; this one is for those that have more to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// What was asked for could not be done: exit code 1.
+    pub fn failed(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), hint: None, code: FAILED }
+    }
+
+    /// It was asked for in the wrong way, or the configuration is wrong: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), hint: None, code: WRONG_USE }
+    }
+
+    /// Adds the line that tells what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Exit code of a command that could not do its work.
+const FAILED: u8 = 1;
+/// Exit code for wrong usage or a wrong configuration; clap uses the same for wrong arguments.
+const WRONG_USE: u8 = 2;
+
+/// Tells the person about an error, on stderr, and gives the exit code that belongs to it.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let stderr = std::io::stderr();
+    // `{:#}` joins the causes with colons: one line a person can read and a program can cut.
+    let mut text = format!("{} {}\n", paint("error:", RED, &stderr), clean(&format!("{error:#}")));
+    if let Some(hint) = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref()) {
+        text.push_str(&format!("{} {}\n", paint("hint:", CYAN, &stderr), clean(hint)));
+    }
+    to_stderr(&text);
+    ExitCode::from(code_of(error))
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.code,
+        None if error.chain().any(|cause| cause.is::<crate::config::Error>()) => WRONG_USE,
+        None => FAILED,
+    }
+}
+
+/// Words to the person that are no data, such as "token written": one line on stderr.
+pub fn note(text: &str) {
+    to_stderr(&format!("{}\n", clean(text)));
+}
+
+/// Data on stdout: one line as it stands, without control characters.
+///
+/// # Errors
+/// When stdout cannot be written. That the reader has gone (`| head`) is no error.
+pub fn line(text: &str) -> anyhow::Result<()> {
+    to_stdout(&format!("{}\n", clean(text)))
+}
+
+/// Text of our own on stdout, line ends included; for pages such as the one of `quickstart`.
+///
+/// # Errors
+/// When stdout cannot be written. That the reader has gone is no error.
+pub fn page(text: &str) -> anyhow::Result<()> {
+    to_stdout(text)
+}
+
+/// Data for programs on stdout: indented JSON.
+///
+/// # Errors
+/// When stdout cannot be written. That the reader has gone is no error.
+pub fn json(value: &Value) -> anyhow::Result<()> {
+    to_stdout(&format!("{value:#}\n"))
+}
+
+/// Data for people on stdout: aligned columns.
+///
+/// # Errors
+/// When stdout cannot be written. That the reader has gone is no error.
+pub fn table(table: &Table) -> anyhow::Result<()> {
+    to_stdout(&table.render())
+}
+
+/// Rows under a line of headings; each column as wide as its widest cell, two blanks between columns.
+#[derive(Debug, Clone)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table with these headings.
+    pub fn new(headings: &[&str]) -> Table {
+        Table { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+    }
+
+    /// Adds a row. Cells may hold anything: control characters are shown escaped, so that a name from outside
+    /// can neither break the layout nor steer the terminal.
+    pub fn row<I, S>(&mut self, cells: I)
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        self.rows.push(cells.into_iter().map(|cell| clean(&cell.into())).collect());
+    }
+
+    /// The lines, each ended; no blanks at a line's end.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                self.rows
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                // The formatter's width counts characters, as `widths` does.
+                line.push_str(&format!("{cell:<width$}  "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+const RED: &str = "31";
+const CYAN: &str = "36";
+const BOLD: &str = "1";
+
+/// `text` in bold when stdout is a terminal that may be coloured, else as it stands.
+pub fn bold(text: &str) -> String {
+    paint(text, BOLD, &std::io::stdout())
+}
+
+fn paint(text: &str, code: &str, stream: &impl IsTerminal) -> String {
+    if may_colour(stream) { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// Control characters escaped, all else unchanged.
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            clean.extend(character.escape_default());
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
+}
+
+fn to_stdout(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn to_stderr(text: &str) {
+    // Nowhere is left to report that stderr is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_counted_in_characters() {
+        let mut table = Table::new(&["NAME", "ACTIVE"]);
+        table.row(["Zoë", "yes"]);
+        table.row(["Bartholomäus", "no"]);
+        assert_eq!(table.render(), "NAME          ACTIVE\nZoë           yes\nBartholomäus  no\n");
+    }
+
+    #[test]
+    fn a_row_may_be_short_and_no_line_ends_in_blanks() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(["x"]);
+        table.row(["", ""]);
+        assert_eq!(table.render(), "A  B\nx\n\n");
+    }
+
+    #[test]
+    fn a_hostile_cell_neither_breaks_the_line_nor_steers_the_terminal() {
+        let mut table = Table::new(&["A"]);
+        table.row(["x\n\u{1b}[2Jy\u{9b}z"]);
+        assert_eq!(table.render(), "A\nx\\n\\u{1b}[2Jy\\u{9b}z\n");
+    }
+
+    #[test]
+    fn wrong_use_and_failure_have_codes_of_their_own() {
+        assert_eq!(code_of(&Failure::failed("x").hint("y").into()), 1);
+        assert_eq!(code_of(&Failure::usage("x").into()), 2);
+        assert_eq!(code_of(&anyhow::anyhow!("x")), 1);
+        let wrong = crate::config::parse("nonsense = 1", "tenants.toml").unwrap_err();
+        assert_eq!(code_of(&anyhow::Error::new(wrong).context("cannot start")), 2);
+    }
+}

@@ -1,0 +1,362 @@
+//! How the commands reach a tenant's directory, and the configuration file when they change it.
+//!
+//! The directory is asked the same way as by SCIM, with the operator as the one who asks: a command builds the
+//! question that an Okta app would send and gets the answer that Okta would get. Nothing here knows a rule of
+//! the directory, and nothing here prints.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::cli::Globals;
+use crate::cli::output::Failure;
+use crate::clock::SystemClock;
+use crate::config::{self, Settings, TenantName};
+use crate::directory::{self, Actor, Answer, Ask, Directory, Options};
+use crate::scim::endpoint::Operation;
+use crate::scim::filter::Bounds;
+use crate::scim::{Kind, ScimType};
+use crate::tenants::{self, config_file};
+
+/// The message of a PATCH request, RFC 7644 §3.5.2.
+const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+/// The open directory of a tenant.
+pub struct Session {
+    tenant: TenantName,
+    directory: Directory,
+    options: Options,
+    base_url: String,
+}
+
+impl Session {
+    /// Opens a tenant's file, and makes it when it is not there yet.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, does not have the tenant, or the file cannot be opened.
+    pub fn open(globals: &Globals, tenant: &TenantName) -> anyhow::Result<Session> {
+        Session::with(&globals.settings()?, tenant)
+    }
+
+    /// As [`Session::open`], with settings that have been read already.
+    ///
+    /// # Errors
+    /// When the settings do not have the tenant, or its file cannot be opened.
+    pub fn with(settings: &Settings, tenant: &TenantName) -> anyhow::Result<Session> {
+        let Some(chosen) = settings.tenants.get(tenant) else {
+            return Err(unknown_tenant(settings, tenant).into());
+        };
+        let options = Options {
+            limits: settings.server.limits,
+            on_recreate: chosen.on_recreate,
+            store_passwords: chosen.store_passwords,
+        };
+        let directory = tenants::open_directory(settings, tenant, Arc::new(SystemClock)).map_err(refusal)?;
+        Ok(Session { tenant: tenant.clone(), directory, options, base_url: base_url(settings, tenant) })
+    }
+
+    /// The tenant's name.
+    pub fn tenant(&self) -> &TenantName {
+        &self.tenant
+    }
+
+    /// How long and how deep a filter or path may be.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes_max: self.options.limits.filter_bytes_max,
+            depth_max: self.options.limits.filter_depth_max,
+        }
+    }
+
+    /// The resource with that id, with the attributes that `query` asks for.
+    ///
+    /// # Errors
+    /// When there is none, or the file cannot be read.
+    pub fn read(&self, kind: Kind, id: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        self.body(self.ask(Operation::Read(kind, id.to_owned()), query, None)?)
+    }
+
+    /// Makes a resource; gives it back as it now is.
+    ///
+    /// # Errors
+    /// When the directory refuses it, or the file cannot be written.
+    pub fn create(&self, kind: Kind, resource: &Value, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        self.body(self.ask(Operation::Create(kind), query, Some(resource))?)
+    }
+
+    /// Changes a resource by PATCH operations; gives it back as it now is.
+    ///
+    /// # Errors
+    /// When the directory refuses the change, or the file cannot be written.
+    pub fn patch(
+        &self,
+        kind: Kind,
+        id: &str,
+        operations: &[Value],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Value> {
+        let message = json!({ "schemas": [PATCH_OP], "Operations": operations });
+        let answer = self.ask(Operation::Patch(kind, id.to_owned()), query, Some(&message))?;
+        // A large group is not sent back unasked (204).
+        if answer.body.is_none() { self.read(kind, id, query) } else { self.body(answer) }
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// When there is none, or the file cannot be written.
+    pub fn delete(&self, kind: Kind, id: &str) -> anyhow::Result<()> {
+        self.ask(Operation::Delete(kind, id.to_owned()), &[], None).map(drop)
+    }
+
+    /// The resource that a person means by its unique name, in any case, or by its id; the name goes first.
+    ///
+    /// # Errors
+    /// When there is none (with the next step as a hint), or the file cannot be read.
+    pub fn find(&self, kind: Kind, name_or_id: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let by_name = format!("{} eq {}", kind.name_attribute(), json!(name_or_id));
+        let mut parameters = vec![("filter", by_name.as_str())];
+        parameters.extend_from_slice(query);
+        if let Some(found) = resources(self.list(kind, &parameters)?)?.into_iter().next() {
+            return Ok(found);
+        }
+        match self.run(Operation::Read(kind, name_or_id.to_owned()), query, None) {
+            Ok(answer) => self.body(answer),
+            Err(directory::Error::Client(error)) if error.status == 404 => {
+                Err(Failure::failed(format!("tenant {} has no {} {name_or_id}", self.tenant, kind.noun()))
+                    .hint(format!("`ici-scim {} list {}` shows who is there", kind.noun(), self.tenant))
+                    .into())
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// The id of the resource that [`Session::find`] finds.
+    ///
+    /// # Errors
+    /// As [`Session::find`].
+    pub fn find_id(&self, kind: Kind, name_or_id: &str) -> anyhow::Result<String> {
+        text(&self.find(kind, name_or_id, &[("attributes", "id")])?, "id")
+    }
+
+    /// How many resources a filter selects.
+    ///
+    /// # Errors
+    /// When the filter is refused, or the file cannot be read.
+    pub fn count(&self, kind: Kind, filter: Option<&str>) -> anyhow::Result<u64> {
+        let mut query = vec![("count", "0")];
+        query.extend(filter.map(|filter| ("filter", filter)));
+        total(&self.list(kind, &query)?)
+    }
+
+    /// Hands every resource that the query selects to `each`, in creation order, at most `limit` of them.
+    ///
+    /// Other writers may be at work between two pages. Each page begins with the last row of the page before;
+    /// where it does not, rows before it have gone and the walk goes a page back, so that nobody who was there
+    /// all the time is left out.
+    ///
+    /// # Errors
+    /// When the query is refused, the file cannot be read, or `each` fails.
+    pub fn walk(
+        &self,
+        kind: Kind,
+        query: &[(&str, &str)],
+        limit: Option<usize>,
+        mut each: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut left = limit.unwrap_or(usize::MAX);
+        let page_max = self.options.limits.page_resources_max.max(1);
+        let overlap = usize::from(page_max > 1);
+        let mut seen = HashSet::new();
+        let mut start = 1_usize;
+        while left > 0 {
+            let count = left.saturating_add(overlap).min(page_max);
+            let (start_text, count_text) = (start.to_string(), count.to_string());
+            let mut parameters = vec![("startIndex", start_text.as_str()), ("count", count_text.as_str())];
+            parameters.extend_from_slice(query);
+            let answer = self.list(kind, &parameters)?;
+            let all = total(&answer)?;
+            let page = resources(answer)?;
+            let first_is_known =
+                page.first().and_then(|row| row["id"].as_str()).is_some_and(|id| seen.contains(id));
+            if start > 1 && overlap > 0 && !first_is_known {
+                start = start.saturating_sub(page_max).max(1);
+                continue;
+            }
+            let end = start + page.len();
+            for row in page {
+                if left > 0 && seen.insert(text(&row, "id")?) {
+                    left -= 1;
+                    each(row)?;
+                }
+            }
+            if end == start || u64::try_from(end)? > all {
+                break;
+            }
+            start = end.saturating_sub(overlap).max(start + 1);
+        }
+        Ok(())
+    }
+
+    /// Has SQLite look through the file, quickly.
+    ///
+    /// # Errors
+    /// When something is wrong with it: what, in SQLite's words.
+    pub fn quick_check(&self) -> anyhow::Result<()> {
+        let problems = self.directory.quick_check().map_err(refusal)?;
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::failed(format!("the file is damaged: {}", problems.join("; "))).into()),
+        }
+    }
+
+    fn list(&self, kind: Kind, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        self.body(self.ask(Operation::List(kind), query, None)?)
+    }
+
+    fn ask(
+        &self,
+        operation: Operation,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
+        self.run(operation, query, body).map_err(refusal)
+    }
+
+    fn run(
+        &self,
+        operation: Operation,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, directory::Error> {
+        let ask = Ask {
+            operation,
+            query: raw_query(query),
+            body: body.map(Value::to_string).unwrap_or_default().into(),
+            if_match: None,
+            if_none_match: None,
+            base_url: self.base_url.clone(),
+        };
+        self.directory.run(&self.options, &Actor::Operator, ask)
+    }
+
+    fn body(&self, answer: Answer) -> anyhow::Result<Value> {
+        let bytes = answer.body.ok_or_else(|| anyhow::anyhow!("the directory gave no answer"))?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+/// Changes the text of the configuration file; what `change` leaves alone keeps every byte.
+///
+/// # Errors
+/// When the file cannot be read or replaced or is wrong, or what `change` gives.
+pub fn edit(
+    globals: &Globals,
+    change: impl FnOnce(&str) -> Result<String, config::edit::Error>,
+) -> anyhow::Result<()> {
+    // Says what is wrong with the file, by its name and in the words of every other command.
+    globals.settings()?;
+    config_file::edit(&globals.config, |text| {
+        change(text).map_err(|error| anyhow::Error::new(refused_edit(error)))
+    })
+    .map_err(|error| match error.is::<std::io::Error>() {
+        true => error.context(format!("cannot change {}", globals.config.display())),
+        false => error,
+    })
+}
+
+fn refused_edit(error: config::edit::Error) -> Failure {
+    let text = error.to_string();
+    match error {
+        config::edit::Error::Config(_)
+        | config::edit::Error::BadTokenName
+        | config::edit::Error::BadInstant => Failure::usage(text),
+        config::edit::Error::UnknownTenant { tenant, .. } => {
+            Failure::failed(text).hint(format!("add it: `ici-scim tenant add {tenant}`"))
+        }
+        config::edit::Error::TenantExists(_)
+        | config::edit::Error::UnknownToken { .. }
+        | config::edit::Error::TokenExists { .. }
+        | config::edit::Error::TooManyTokens(_)
+        | config::edit::Error::Form(_) => Failure::failed(text),
+    }
+}
+
+/// The address that Okta's administrator enters as Base URL.
+pub fn base_url(settings: &Settings, tenant: &TenantName) -> String {
+    let server = match &settings.server.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{}", settings.server.listen),
+    };
+    format!("{server}/scim/v2/{tenant}")
+}
+
+/// The failure for a tenant that the configuration does not have.
+pub fn unknown_tenant(settings: &Settings, tenant: &TenantName) -> Failure {
+    let known: Vec<String> = settings.tenants.keys().map(ToString::to_string).collect();
+    let failure = Failure::failed(format!("the configuration has no tenant {tenant}"));
+    if known.is_empty() {
+        failure.hint(format!("add it: `ici-scim tenant add {tenant}`"))
+    } else {
+        failure.hint(format!("it has: {}; add one: `ici-scim tenant add {tenant}`", known.join(", ")))
+    }
+}
+
+/// A string of a resource that every resource has.
+///
+/// # Errors
+/// When it is missing, which would be a fault of the directory.
+pub fn text(resource: &Value, attribute: &str) -> anyhow::Result<String> {
+    resource[attribute]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| anyhow::anyhow!("the directory's answer lacks {attribute}"))
+}
+
+fn total(answer: &Value) -> anyhow::Result<u64> {
+    answer["totalResults"]
+        .as_u64()
+        .ok_or_else(|| anyhow::anyhow!("the directory's answer lacks totalResults"))
+}
+
+fn resources(mut answer: Value) -> anyhow::Result<Vec<Value>> {
+    match answer["Resources"].take() {
+        Value::Array(resources) => Ok(resources),
+        _ => Err(anyhow::anyhow!("the directory's answer lacks Resources")),
+    }
+}
+
+fn raw_query(parameters: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        .collect();
+    pairs.join("&")
+}
+
+/// What the operator is told of a refusal. The reason that a SCIM client never sees is for the operator.
+fn refusal(error: directory::Error) -> anyhow::Error {
+    let failure = match error {
+        directory::Error::Client(error) => {
+            let failure = Failure::failed(error.detail);
+            match error.scim_type {
+                Some(ScimType::InvalidFilter) => {
+                    failure.hint("a filter looks like: userName sw \"a\" and active eq true")
+                }
+                Some(ScimType::InvalidPath | ScimType::NoTarget) => {
+                    failure.hint("the `show` command prints the attributes by the names that are taken here")
+                }
+                _ => failure,
+            }
+        }
+        directory::Error::Unavailable { reason, .. } => {
+            Failure::failed(reason).hint("`ici-scim check` looks at the configuration and every file")
+        }
+        directory::Error::Internal { reason } => {
+            Failure::failed(reason).hint("`ici-scim check` looks at the configuration and every file")
+        }
+    };
+    failure.into()
+}

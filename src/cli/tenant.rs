@@ -1,0 +1,103 @@
+//! `ici-scim tenant`: which tenants the configuration has, and one more.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::cli::output::{self, Table};
+use crate::cli::session::{self, base_url};
+use crate::cli::{Globals, attributes, token};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Settings, TenantName};
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  ici-scim tenant list
+  ici-scim tenant list --json";
+
+const ADD_EXAMPLES: &str = "\
+The name becomes part of the Base URL and cannot be changed later: a-z, 0-9 and, inside, `-`.
+
+Examples:
+  ici-scim tenant add acme
+  ici-scim tenant add acme --name \"Acme Corp\"";
+
+/// What can be done with tenants.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the tenants with the Base URL that Okta needs
+    #[command(after_help = LIST_EXAMPLES)]
+    List,
+    /// Add a tenant to the configuration
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+}
+
+/// Arguments of `tenant add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The tenant's name in addresses and file names
+    #[arg(value_name = "NAME")]
+    tenant: TenantName,
+    /// The customer's name, for people
+    #[arg(long = "name", value_name = "CUSTOMER")]
+    customer: Option<String>,
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// When the configuration is wrong or cannot be written, or has the tenant already.
+pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::List => list(globals),
+        Command::Add(add) => run_add(&add, globals),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(globals: &Globals) -> anyhow::Result<()> {
+    let settings = globals.settings()?;
+    if settings.tenants.is_empty() && !globals.json {
+        output::note("there are no tenants yet; add one: `ici-scim tenant add NAME`");
+        return Ok(());
+    }
+    let tenants: Vec<&TenantName> = settings.tenants.keys().collect();
+    print(&tenants, &settings, globals)
+}
+
+fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
+    session::edit(globals, |text| config::edit::add_tenant(text, &add.tenant, add.customer.as_deref()))?;
+    let settings = globals.settings()?;
+    output::note(&format!("tenant {} is in {}", add.tenant, globals.config.display()));
+    output::note(&format!("next, a token for its Okta: `ici-scim token new {} --name okta`", add.tenant));
+    if globals.json {
+        return output::json(&shown(&add.tenant, &settings));
+    }
+    print(&[&add.tenant], &settings, globals)
+}
+
+fn print(tenants: &[&TenantName], settings: &Settings, globals: &Globals) -> anyhow::Result<()> {
+    let rows: Vec<Value> = tenants.iter().map(|tenant| shown(tenant, settings)).collect();
+    if globals.json {
+        return output::json(&Value::Array(rows));
+    }
+    let mut table = Table::new(&["TENANT", "CUSTOMER", "TOKENS", "BASE URL"]);
+    for row in &rows {
+        table.row(["name", "customer", "validTokens", "baseUrl"].map(|key| attributes::plain(&row[key])));
+    }
+    output::table(&table)
+}
+
+fn shown(tenant: &TenantName, settings: &Settings) -> Value {
+    let now_ms = SystemClock.now_ms();
+    let chosen = settings.tenants.get(tenant);
+    let tokens = chosen.map(|chosen| chosen.tokens.as_slice()).unwrap_or_default();
+    json!({
+        "name": tenant.as_str(),
+        "customer": chosen.and_then(|chosen| chosen.name.as_deref()),
+        "validTokens": tokens.iter().filter(|token| !token::is_expired(token, now_ms)).count(),
+        "baseUrl": base_url(settings, tenant),
+    })
+}

@@ -1,0 +1,260 @@
+//! `ici-scim token`: the API tokens of a tenant, made, listed and revoked in the configuration file.
+//!
+//! The file holds a token's hash and never the token. A running server sees the changed file by itself.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::cli::output::{self, Failure, Table};
+use crate::cli::{Globals, session};
+use crate::clock::{Clock, SystemClock};
+use crate::config::edit::NewToken;
+use crate::config::{self, Access, TenantName, TokenSettings};
+use crate::scim::datetime;
+use crate::secret::{TokenHash, TokenText};
+
+const NEW_EXAMPLES: &str = "\
+The token is printed alone on standard output and nowhere else: only its hash is kept. A running server takes
+the new token into service by itself.
+
+Examples:
+  ici-scim token new acme --name okta
+  ici-scim token new acme --name okta-2027 --expires 365d
+  ici-scim token new acme --name audit --read-only --expires 2027-06-30
+  TOKEN=$(ici-scim token new acme --name script --expires 12h)";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  ici-scim token list
+  ici-scim token list acme --json";
+
+const REVOKE_EXAMPLES: &str = "\
+A running server refuses the token within a second.
+
+Examples:
+  ici-scim token revoke acme okta-2026";
+
+/// The longest life of a token that can be asked for; a century is as good as for ever.
+const LIFE_DAYS_MAX: i64 = 36_500;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a token and print it, once
+    #[command(after_help = NEW_EXAMPLES)]
+    New(New),
+    /// List the tokens of all tenants or of one
+    #[command(after_help = LIST_EXAMPLES)]
+    List(List),
+    /// Revoke a token
+    #[command(after_help = REVOKE_EXAMPLES)]
+    Revoke(Revoke),
+}
+
+/// Arguments of `token new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The tenant's name
+    tenant: TenantName,
+    /// What people and logs call the token
+    #[arg(long)]
+    name: String,
+    /// How long the token is good, or until when: 90d, 12h, 2027-06-30, 2027-06-30T12:00:00Z (UTC; a day ends the
+    /// token as it begins) [default: for ever]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
+    /// The token may read and may not change anything
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// Arguments of `token list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The tenant's name
+    tenant: Option<TenantName>,
+}
+
+/// Arguments of `token revoke`.
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The tenant's name
+    tenant: TenantName,
+    /// The token's name
+    name: String,
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// When the configuration is wrong or cannot be written, or has no such tenant or token.
+pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::New(new) => run_new(&new, globals),
+        Command::List(list) => run_list(&list, globals),
+        Command::Revoke(revoke) => run_revoke(&revoke, globals),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_new(new: &New, globals: &Globals) -> anyhow::Result<()> {
+    let created_ms = SystemClock.now_ms();
+    let expires_ms = new.expires.as_deref().map(|text| expiry(text, created_ms)).transpose()?;
+    let access = if new.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let token = TokenText::generate()?;
+    let entry =
+        NewToken { name: new.name.clone(), hash: TokenHash::hash(&token)?, created_ms, expires_ms, access };
+    session::edit(globals, |text| config::edit::add_token(text, &new.tenant, &entry))?;
+    let until = match expires_ms {
+        Some(ms) => format!("expires at {}", shown(ms)),
+        None => "never expires".to_owned(),
+    };
+    output::note(&format!("token {} of tenant {} ({}) {until}", new.name, new.tenant, access.as_str()));
+    output::note("it is shown only this once; the configuration keeps nothing but its hash");
+    output::note("a running server takes it into service by itself");
+    if globals.json {
+        let expires = expires_ms.map(datetime::format);
+        return output::json(&json!({
+            "tenant": new.tenant.as_str(), "name": new.name, "access": access.as_str(),
+            "expires": expires, "token": token.expose(),
+        }));
+    }
+    output::line(token.expose())
+}
+
+fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
+    let settings = globals.settings()?;
+    if let Some(tenant) = list.tenant.as_ref().filter(|tenant| !settings.tenants.contains_key(*tenant)) {
+        return Err(session::unknown_tenant(&settings, tenant).into());
+    }
+    let now_ms = SystemClock.now_ms();
+    let mut table = Table::new(&["TENANT", "TOKEN", "ACCESS", "CREATED", "EXPIRES", "STATE"]);
+    let mut all = Vec::new();
+    for (tenant, chosen) in &settings.tenants {
+        if list.tenant.as_ref().is_some_and(|only| only != tenant) {
+            continue;
+        }
+        for token in &chosen.tokens {
+            let state = if is_expired(token, now_ms) { "expired" } else { "valid" };
+            let access = token.access.as_str();
+            table.row([
+                tenant.to_string(),
+                token.name.clone(),
+                access.to_owned(),
+                token.created_ms.map(shown).unwrap_or_default(),
+                token.expires_ms.map_or_else(|| "never".to_owned(), shown),
+                state.to_owned(),
+            ]);
+            all.push(json!({
+                "tenant": tenant.as_str(), "name": token.name, "access": access,
+                "created": token.created_ms.map(datetime::format),
+                "expires": token.expires_ms.map(datetime::format), "state": state,
+            }));
+        }
+    }
+    if globals.json {
+        return output::json(&Value::Array(all));
+    }
+    if all.is_empty() {
+        let (whose, tenant) = match &list.tenant {
+            Some(tenant) => (format!("tenant {tenant} has"), tenant.to_string()),
+            None => ("there are".to_owned(), "TENANT".to_owned()),
+        };
+        output::note(&format!("{whose} no tokens yet; make one: `ici-scim token new {tenant} --name okta`"));
+        return Ok(());
+    }
+    output::table(&table)
+}
+
+fn run_revoke(revoke: &Revoke, globals: &Globals) -> anyhow::Result<()> {
+    session::edit(globals, |text| config::edit::revoke_token(text, &revoke.tenant, &revoke.name))?;
+    output::note(&format!("token {} of tenant {} is revoked", revoke.name, revoke.tenant));
+    output::note("a running server refuses it within a second");
+    Ok(())
+}
+
+/// Whether a token is refused for its age.
+pub fn is_expired(token: &TokenSettings, now_ms: i64) -> bool {
+    token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+}
+
+/// An instant in whole seconds, for people.
+pub fn shown(ms: i64) -> String {
+    datetime::format(ms - ms.rem_euclid(1000)).replace(".000Z", "Z")
+}
+
+/// `90d`, `12h`, `2w`, a day or an RFC 3339 time as milliseconds since 1970.
+fn expiry(text: &str, now_ms: i64) -> Result<i64, Failure> {
+    let wrong = |problem: &str| {
+        Failure::usage(format!("--expires {text}: {problem}"))
+            .hint("for example 90d, 12h, 2027-06-30 or 2027-06-30T12:00:00Z")
+    };
+    let too_long =
+        || wrong(&format!("at most {LIFE_DAYS_MAX}d from now; leave it out for a token that never expires"));
+    let expires_ms = match duration_ms(text) {
+        Some(duration_ms) => duration_ms.and_then(|ms| now_ms.checked_add(ms)).ok_or_else(too_long)?,
+        None => datetime::parse(text)
+            .or_else(|| datetime::parse(&format!("{text}T00:00:00Z")))
+            .ok_or_else(|| wrong("expected a number of days or hours, a day or a time"))?,
+    };
+    if expires_ms <= now_ms {
+        return Err(wrong("that is not in the future"));
+    }
+    if expires_ms - now_ms > LIFE_DAYS_MAX * 24 * HOUR_MS {
+        return Err(too_long());
+    }
+    Ok(expires_ms)
+}
+
+/// None: not of the form of a duration. `Some(None)`: too long to count.
+fn duration_ms(text: &str) -> Option<Option<i64>> {
+    let unit_ms = match text.chars().last()? {
+        'h' => HOUR_MS,
+        'd' => 24 * HOUR_MS,
+        'w' => 7 * 24 * HOUR_MS,
+        _ => return None,
+    };
+    let number = &text[..text.len() - 1];
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(number.parse::<i64>().ok().and_then(|number| number.checked_mul(unit_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-01-01T00:00:00Z
+    const NOW_MS: i64 = 1_767_225_600_000;
+
+    #[test]
+    fn an_expiry_is_a_span_a_day_or_a_time() {
+        let in_hours = |text| (expiry(text, NOW_MS).unwrap() - NOW_MS) / HOUR_MS;
+        assert_eq!(in_hours("12h"), 12);
+        assert_eq!(in_hours("90d"), 90 * 24);
+        assert_eq!(in_hours("2w"), 14 * 24);
+        assert_eq!(in_hours("2026-01-03"), 48);
+        assert_eq!(in_hours("2026-01-01T03:00:00+01:00"), 2);
+    }
+
+    #[test]
+    fn an_expiry_that_is_none_or_past_or_a_century_away_is_wrong_usage() {
+        for text in ["", "d", "0d", "-1d", "1.5d", "90", "90m", "tomorrow", "2025-12-31", "2026-02-30", "ä"]
+        {
+            assert!(expiry(text, NOW_MS).is_err(), "{text}");
+        }
+        for text in ["36501d", "99999999999999999999d", "9223372036854775807h", "2300-01-01"] {
+            assert!(expiry(text, NOW_MS).unwrap_err().to_string().contains("at most 36500d"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_instant_is_shown_without_its_fraction() {
+        assert_eq!(shown(NOW_MS + 999), "2026-01-01T00:00:00Z");
+    }
+}
