@@ -1,7 +1,7 @@
 //! Edits of the text of `tenants.toml` that leave every other byte as it is: comments, order, formatting.
 //!
-//! Each takes a text that [`parse()`] takes and gives such a text back; both are checked. Reading and replacing
-//! the file is the business of `tenants`.
+//! Each takes a text that [`parse()`] takes and gives such a text back; both are checked. Reading and
+//! replacing the file is the business of `tenants`.
 
 use std::ops::Range;
 

@@ -3,8 +3,8 @@
 /// Declares [`Limits`] from rows of name, type, default and bounds.
 macro_rules! limits {
     ($($(#[doc = $doc:expr])+ $name:ident: $type:ty = $default:expr, $min:expr, $max:expr;)+) => {
-        /// What the server is willing to take, hold and wait for. Every limit is enforced, and advertised where
-        /// the protocol has a place for it.
+        /// What the server is willing to take, hold and wait for. Every limit is enforced, and advertised
+        /// where the protocol has a place for it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: $type,)+

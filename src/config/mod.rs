@@ -1,8 +1,8 @@
 //! The text of `tenants.toml` to checked settings, and edits of that text.
 //!
-//! Pure: text in, settings or an [`Error`] out; no file, no environment, no clock. Unknown keys are errors and
-//! every number has bounds, so that a mistyped setting is noticed when it is made. Reading the file, flags and
-//! environment, and taking a changed file into service belong to `tenants`. `tenants.example.toml`
+//! Pure: text in, settings or an [`Error`] out; no file, no environment, no clock. Unknown keys are errors
+//! and every number has bounds, so that a mistyped setting is noticed when it is made. Reading the file,
+//! flags and environment, and taking a changed file into service belong to `tenants`. `tenants.example.toml`
 //! shows every key.
 
 pub mod edit;
@@ -144,15 +144,16 @@ impl Access {
     }
 }
 
-/// What is wrong in the text, and where. Names keys, never values: a value may be a secret in the wrong place.
+/// What is wrong in the text, and where. Names keys, never values: a value may be a secret in the wrong
+/// place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The file's name as the caller gave it.
     pub file: String,
     /// Line in the file, from 1.
     pub line: usize,
-    /// The key with the tables that it is in, such as `tenants.acme.tokens[0].hash`; empty when the text is not
-    /// even TOML.
+    /// The key with the tables that it is in, such as `tenants.acme.tokens[0].hash`; empty when the text is
+    /// not even TOML.
     pub key: String,
     /// What was expected, or what is wrong, as the end of a sentence.
     pub problem: String,

@@ -162,8 +162,8 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The instant that this is, in milliseconds since 1970-01-01T00:00:00Z: a TOML date-time or the same as a
-    /// text (RFC 3339), or a date alone, which means its first instant in UTC.
+    /// The instant that this is, in milliseconds since 1970-01-01T00:00:00Z: a TOML date-time or the same as
+    /// a text (RFC 3339), or a date alone, which means its first instant in UTC.
     pub(super) fn instant(&self) -> Result<i64, Error> {
         let text = match self.value {
             DeValue::Datetime(datetime) => datetime.to_string(),

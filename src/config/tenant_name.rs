@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// Longest tenant name in characters, as for a label of a host name.
 const CHARS_MAX: usize = 63;
 
-/// A tenant's name: 1 to 63 of `a-z`, `0-9` and, inside, `-`. It is part of the Base URL, in which Okta takes no
-/// underscore, and of a file's name, which must not differ from another's in case only.
+/// A tenant's name: 1 to 63 of `a-z`, `0-9` and, inside, `-`. It is part of the Base URL, in which Okta takes
+/// no underscore, and of a file's name, which must not differ from another's in case only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantName(String);
 

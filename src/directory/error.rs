@@ -29,7 +29,7 @@ impl Error {
             Error::Client(error) => error.clone(),
             Error::Unavailable { .. } => scim::Error::unavailable(
                 format!(
-                    "The directory cannot be used at the moment; try again later. Its operator finds the reason under request id {request_id}."
+                    "The directory cannot be used at the moment; try again later, and its operator finds the reason under request id {request_id}."
                 ),
                 RETRY_AFTER_S,
             ),

@@ -119,6 +119,24 @@ fn a_taken_name_is_a_conflict_and_an_inactive_user_comes_back_with_id_and_groups
 }
 
 #[test]
+fn who_has_no_active_may_not_log_in_and_is_found_by_neither_value() {
+    let it = Fixture::new();
+    let id = it.user("ann");
+    let patch = json!({ "Operations": [{ "op": "remove", "path": "active" }] });
+    assert_eq!(it.json("PATCH", &format!("/Users/{id}"), patch).get("active"), None);
+    assert_eq!(it.events().last().unwrap().action, "deactivate");
+    let total = |filter: &str| {
+        it.json("GET", &format!("/Users?filter={filter}"), Value::Null)["totalResults"].clone()
+    };
+    for (filter, expected) in
+        [("active+eq+true", 0), ("active+eq+false", 0), ("not+(active+pr)", 1), ("active+ne+true", 1)]
+    {
+        assert_eq!(total(filter), expected, "{filter}");
+    }
+    assert_eq!(it.json("PUT", &format!("/Users/{id}"), json!({ "userName": "ann" }))["active"], false);
+}
+
+#[test]
 fn a_put_without_active_leaves_it_and_one_that_echoes_changes_nothing() {
     let it = Fixture::new();
     let id = it.user("ann");

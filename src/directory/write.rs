@@ -196,7 +196,7 @@ impl Write {
         }
         let attributes = differences(&before, &doc);
         let changed = changed(attributes.into_iter(), members, password.is_some());
-        let is_active = doc.get("active") != Some(&Value::Bool(false));
+        let is_active = doc.get("active") == Some(&Value::Bool(true));
         let action = action.unwrap_or(match (held.active, is_active) {
             (true, false) if self.kind == Kind::User => Action::Deactivate,
             (false, true) if self.kind == Kind::User => Action::Activate,

@@ -360,8 +360,9 @@ impl Patching<'_> {
                     }
                 });
             }
-            // Taking `active` away says nothing about who may log in, so it stays what it was.
-            if let Some(before) = before.filter(|_| attribute.name == "active") {
+            // Null says nothing about who may log in, so `active` stays what it was. Removed by name it is gone,
+            // and with it the right to log in.
+            if let Some(before) = before.filter(|_| attribute.name == "active" && verb != Verb::Remove) {
                 doc.insert(attribute.name.clone(), before);
             }
         }

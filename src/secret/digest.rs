@@ -39,8 +39,8 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// A keyed BLAKE3 digest. `==` takes the same time wherever the first difference is. As a key of a hash map it is safe
-/// too: who does not know the process's key cannot choose its bits.
+/// A keyed BLAKE3 digest. `==` takes the same time wherever the first difference is. As a key of a hash map
+/// it is safe too: who does not know the process's key cannot choose its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(blake3::Hash);
 

@@ -1,6 +1,6 @@
 //! Pages of resources in creation order, with a total that is true in the same snapshot.
 //!
-//! Without a filter, or with one on `active` alone, the table `positions` tells where a page begins and how many
+//! Without a filter, or with `active eq true` alone, the table `positions` tells where a page begins and how many
 //! there are. With any other filter the matching rows are walked once: those on the page are kept, all are
 //! counted.
 
@@ -48,10 +48,8 @@ impl ReadTx<'_> {
     pub fn page(&self, selection: &Selection<'_>) -> Result<Page, Error> {
         let (total, seqs) = match selection.filter {
             None => self.by_position(selection, None)?,
-            Some(filter) => match active_only(filter) {
-                Some(active) => self.by_position(selection, Some(active))?,
-                None => self.by_filter(selection, filter)?,
-            },
+            Some(filter) if is_active_only(filter) => self.by_position(selection, Some(true))?,
+            Some(filter) => self.by_filter(selection, filter)?,
         };
         let mut records = Vec::with_capacity(seqs.len());
         for seq in seqs {
@@ -127,13 +125,14 @@ impl ReadTx<'_> {
     }
 }
 
-/// The value when a filter is `active eq` and nothing else.
-fn active_only(filter: &Predicate) -> Option<bool> {
+/// Whether a filter is `active eq true` and nothing else. (`active eq false` is more than the column: it leaves
+/// out who has no `active` at all.)
+fn is_active_only(filter: &Predicate) -> bool {
     match filter {
         Predicate::Test {
             target: Target { urn: None, attribute, sub: None, .. },
-            test: Test::Compare(CompareOp::Eq, Operand::Bool(active)),
-        } if attribute == "active" => Some(*active),
-        _ => None,
+            test: Test::Compare(CompareOp::Eq, Operand::Bool(true)),
+        } => attribute == "active",
+        _ => false,
     }
 }

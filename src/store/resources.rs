@@ -17,7 +17,7 @@ pub struct Record {
     pub id: String,
     /// userName or displayName, as sent.
     pub name: String,
-    /// Whether a user may log in; true for groups.
+    /// Whether a user may log in: the document says `active: true`. True for groups.
     pub active: bool,
     /// Milliseconds since 1970.
     pub created_ms: i64,
@@ -95,7 +95,7 @@ impl<'a> Keys<'a> {
             name_key: fold::fold(name),
             display_key: (kind == Kind::User).then(|| text("displayName").map(fold::fold)).flatten(),
             external_id: text("externalId"),
-            active: kind == Kind::Group || doc.get("active") != Some(&Value::Bool(false)),
+            active: kind == Kind::Group || doc.get("active") == Some(&Value::Bool(true)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Who asks: from the header `Authorization` and the tenant's part of the address to a [`Caller`].
 //!
-//! Every wrong case is one and the same refusal, and what can be seen from outside of its time does not depend on
-//! whether the tenant exists: a well-formed token costs an Argon2 check whether or not there is anything to
-//! check, and its refusal is sent at a multiple of 100 ms after the request.
+//! Every wrong case is one and the same refusal, and what can be seen from outside of its time does not
+//! depend on whether the tenant exists: a well-formed token costs an Argon2 check whether or not there is
+//! anything to check, and its refusal is sent at a multiple of 100 ms after the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub enum Refusal {
 }
 
 impl Tenants {
-    /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value. Costs a
-    /// microsecond once a token is known.
+    /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value. Costs
+    /// a microsecond once a token is known.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -94,7 +94,8 @@ impl Tenants {
             Known::Nothing => {
                 let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
                 let place = snapshot.gate.enter().await.ok_or(busy)?;
-                // When the request is given up the check goes on, in its place, and what it finds is remembered.
+                // When the request is given up the check goes on, in its place, and what it finds is
+                // remembered.
                 let checking = tokio::task::spawn_blocking(move || {
                     let _place = place;
                     shown.check()
@@ -151,8 +152,8 @@ impl Shown {
         }
     }
 
-    /// Checks the token against all of the tenant's hashes whose token is not known yet, and remembers what comes
-    /// of it. Takes as long when there is no such tenant or hash.
+    /// Checks the token against all of the tenant's hashes whose token is not known yet, and remembers what
+    /// comes of it. Takes as long when there is no such tenant or hash.
     fn check(&self) -> Result<Option<usize>, crate::secret::Error> {
         // The same token may have been checked while this one waited for its place.
         match self.known() {
@@ -192,9 +193,9 @@ fn next_on_grid(started: Instant) -> Instant {
     started + REFUSAL_GRID.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
-/// The token in a header, in any of the forms that Okta's apps send: the token alone ("Header Auth"), `Bearer` and
-/// the token, or `Basic` with the token as password. Blanks and the case of the scheme do not matter, and
-/// `Bearer` may be there twice, for some consoles add it to what the administrator entered.
+/// The token in a header, in any of the forms that Okta's apps send: the token alone ("Header Auth"),
+/// `Bearer` and the token, or `Basic` with the token as password. Blanks and the case of the scheme do not
+/// matter, and `Bearer` may be there twice, for some consoles add it to what the administrator entered.
 fn token_in(header: &[u8]) -> Option<TokenText> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
@@ -217,4 +218,71 @@ const BLANKS: [char; 2] = [' ', '\t'];
 fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (word, rest) = text.split_once(BLANKS)?;
     word.eq_ignore_ascii_case(scheme).then(|| rest.trim_matches(BLANKS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+    #[test]
+    fn the_token_is_found_in_every_form_that_okta_sends() {
+        let token = TokenText::generate().unwrap();
+        let text = token.expose();
+        for header in [
+            text.to_owned(),
+            format!("  {text}\t "),
+            format!("Bearer {text}"),
+            format!("bearer {text}"),
+            format!("BEARER \t  {text}  "),
+            format!(" bEARER {text}"),
+            format!("Bearer Bearer {text}"),
+            format!("Basic {}", STANDARD.encode(format!("okta:{text}"))),
+            format!("basic   {} ", STANDARD_NO_PAD.encode(format!(":{text}"))),
+        ] {
+            assert_eq!(token_in(header.as_bytes()).as_ref(), Some(&token), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_token() {
+        let token = TokenText::generate().unwrap();
+        let text = token.expose();
+        for header in [
+            String::new(),
+            " ".to_owned(),
+            "non-token".to_owned(),
+            "Bearer".to_owned(),
+            "Bearer ".to_owned(),
+            "Basic".to_owned(),
+            "Basic ".to_owned(),
+            "Basic Og==".to_owned(),
+            "Basic !!".to_owned(),
+            format!("Bearer{text}"),
+            format!("Bearer Bearer Bearer {text}"),
+            format!("Token {text}"),
+            format!("{text}, {text}"),
+            format!("{text} {text}"),
+            format!("Basic {text}"),
+            format!("Basic {}", STANDARD.encode(text)),
+            format!("Basic {}", STANDARD.encode(format!("{text}:"))),
+            format!("Basic {}", STANDARD.encode(format!("okta: {text}"))),
+            format!("{text}{}", " ".repeat(HEADER_BYTES_MAX)),
+        ] {
+            assert_eq!(token_in(header.as_bytes()), None, "{header:?}");
+        }
+        assert_eq!(token_in(b"\xff\xfe"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grid_is_never_now() {
+        let started = Instant::now();
+        assert_eq!(next_on_grid(started) - started, REFUSAL_GRID);
+        tokio::time::advance(Duration::from_millis(99)).await;
+        assert_eq!(next_on_grid(started) - started, REFUSAL_GRID);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(next_on_grid(started) - started, 2 * REFUSAL_GRID);
+        tokio::time::advance(Duration::from_millis(1234)).await;
+        assert_eq!(next_on_grid(started) - started, 14 * REFUSAL_GRID);
+    }
 }

@@ -23,13 +23,13 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Replaces the text of the file, or makes the file: at any moment, and after a crash at any moment, the file is
-/// there with the old text or the new one. Mode and owner are kept. Where the path is a symbolic link, what it
-/// points to is replaced.
+/// Replaces the text of the file, or makes the file: at any moment, and after a crash at any moment, the file
+/// is there with the old text or the new one. Mode and owner are kept. Where the path is a symbolic link,
+/// what it points to is replaced.
 ///
 /// # Errors
-/// When the new file cannot be written beside the old one, or cannot be given its owner. The old one is then as
-/// it was.
+/// When the new file cannot be written beside the old one, or cannot be given its owner. The old one is then
+/// as it was.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
@@ -59,8 +59,8 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     File::open(&folder)?.sync_all()
 }
 
-/// Reads the text, hands it to `change` and replaces it by what that gives. Two edits at once, of two processes
-/// too, happen one after the other, so that neither is lost.
+/// Reads the text, hands it to `change` and replaces it by what that gives. Two edits at once, of two
+/// processes too, happen one after the other, so that neither is lost.
 ///
 /// # Errors
 /// What [`read`], [`replace`] or `change` gives; the file is then as it was.

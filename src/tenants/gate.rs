@@ -20,8 +20,8 @@ impl Gate {
         Gate { places: Arc::new(Semaphore::new(checks_max)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for a place, first come, first served. The place is free again when what is given is dropped. `None`
-    /// when too many wait already.
+    /// Waits for a place, first come, first served. The place is free again when what is given is dropped.
+    /// `None` when too many wait already.
     pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Some(place);

@@ -1,8 +1,8 @@
 //! From a name to a running tenant: the configuration in force, who may ask, and where async meets blocking.
 //!
-//! [`Tenants`] is the one shared handle of the server. A request takes a [`Snapshot`] of the configuration, finds
-//! out who asks ([`Tenants::authenticate`]) and has it done ([`Tenants::run`]). What is asked and answered is the
-//! directory's business, HTTP is `web`'s.
+//! [`Tenants`] is the one shared handle of the server. A request takes a [`Snapshot`] of the configuration,
+//! finds out who asks ([`Tenants::authenticate`]) and has it done ([`Tenants::run`]). What is asked and
+//! answered is the directory's business, HTTP is `web`'s.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +25,8 @@ mod queue;
 mod reload;
 mod run;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use auth::{Caller, Refusal};
 pub use overrides::{BadOverride, Overrides};
@@ -64,8 +66,8 @@ pub enum Error {
 }
 
 impl Tenants {
-    /// Sets up the tenants of `settings`, which were read from `config_file`; no tenant's file is opened before
-    /// its first request. `overrides` are laid over the settings, now and after each reload.
+    /// Sets up the tenants of `settings`, which were read from `config_file`; no tenant's file is opened
+    /// before its first request. `overrides` are laid over the settings, now and after each reload.
     ///
     /// # Errors
     /// [`enum@Error`]

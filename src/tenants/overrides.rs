@@ -27,8 +27,8 @@ pub struct BadOverride {
 }
 
 impl Overrides {
-    /// The settings in force: those of the file, these laid over them, and `data_dir` absolute (in the file it is
-    /// meant from where the file lies). Laying over twice changes nothing more.
+    /// The settings in force: those of the file, these laid over them, and `data_dir` absolute (in the file
+    /// it is meant from where the file lies). Laying over twice changes nothing more.
     ///
     /// # Errors
     /// [`BadOverride`]

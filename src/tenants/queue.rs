@@ -1,8 +1,10 @@
-//! The commit queue of a tenant: writers that arrive together share one commit, and a lone one waits for nobody.
+//! The commit queue of a tenant: writers that arrive together share one commit, and a lone one waits for
+//! nobody.
 //!
-//! Whoever finds no leader becomes the leader, which takes what waits, commits it, answers it, and goes on until
-//! nothing waits. So there is no thread for an idle tenant and at most one for a busy one. The queue knows neither
-//! the directory nor threads: the leader is handed the function that commits, on a thread of the caller's choice.
+//! Whoever finds no leader becomes the leader, which takes what waits, commits it, answers it, and goes on
+//! until nothing waits. So there is no thread for an idle tenant and at most one for a busy one. The queue
+//! knows neither the directory nor threads: the leader is handed the function that commits, on a thread of
+//! the caller's choice.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,8 +66,13 @@ pub(super) struct Ticket<W, A> {
     answer: oneshot::Receiver<Result<A, Refused>>,
 }
 
-/// What who submits is given: a ticket, and perhaps the duty to lead.
-pub(super) type Place<W, A> = (Ticket<W, A>, Option<Leader<W, A>>);
+/// What a writer is given.
+pub(super) struct Submitted<W, A> {
+    /// For the answer.
+    pub(super) ticket: Ticket<W, A>,
+    /// Where there is one, [`Leader::run`] must be called, on a thread that may block.
+    pub(super) leader: Option<Leader<W, A>>,
+}
 
 /// The right and duty to commit what waits.
 pub(super) struct Leader<W, A> {
@@ -80,11 +87,11 @@ impl<W, A> Queue<W, A> {
         Arc::new(Queue { state: Mutex::new(state) })
     }
 
-    /// Puts a work into the queue. Who is given a leader must call [`Leader::run`], on a thread that may block.
+    /// Puts a work into the queue.
     ///
     /// # Errors
     /// [`Refused::Full`]
-    pub(super) fn submit(self: &Arc<Self>, work: W, bounds: Bounds) -> Result<Place<W, A>, Refused> {
+    pub(super) fn submit(self: &Arc<Self>, work: W, bounds: Bounds) -> Result<Submitted<W, A>, Refused> {
         let mut state = self.lock();
         if state.waiting.len() >= bounds.waiting_max {
             return Err(Refused::Full);
@@ -102,7 +109,7 @@ impl<W, A> Queue<W, A> {
         let leads = !std::mem::replace(&mut state.led, true);
         drop(state);
         let leader = leads.then(|| Leader { queue: Arc::clone(self), done: false });
-        Ok((Ticket { queue: Arc::clone(self), number, wait_max, answer }, leader))
+        Ok(Submitted { ticket: Ticket { queue: Arc::clone(self), number, wait_max, answer }, leader })
     }
 
     /// Takes a work out; `None` when it is not there any more.
@@ -157,14 +164,15 @@ impl<W, A> Leader<W, A> {
                         let _ = answer.send(Ok(result));
                     }
                 }
-                // The transaction was rolled back when it was dropped, and those who come after are not at fault.
+                // The transaction was rolled back when it was dropped, and those who come after are not at
+                // fault.
                 Err(_) => drop(answers),
             }
         }
     }
 
-    /// The works of the next commit, without those that waited for too long. `None` when nothing waits: then the
-    /// queue has no leader any more.
+    /// The works of the next commit, without those that waited for too long. `None` when nothing waits: then
+    /// the queue has no leader any more.
     fn take_round(&mut self) -> Option<Vec<Waiting<W, A>>> {
         let mut state = self.queue.lock();
         if state.waiting.is_empty() {
@@ -194,5 +202,203 @@ impl<W, A> Drop for Leader<W, A> {
             drop(state);
             drop(left);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const BOUNDS: Bounds = Bounds { waiting_max: 1000, wait_max: Duration::from_secs(10) };
+
+    type Numbers = Arc<Queue<u32, u32>>;
+
+    fn submit(queue: &Numbers, work: u32) -> (Ticket<u32, u32>, Option<Leader<u32, u32>>) {
+        submit_within(queue, work, BOUNDS)
+    }
+
+    fn submit_within(
+        queue: &Numbers,
+        work: u32,
+        bounds: Bounds,
+    ) -> (Ticket<u32, u32>, Option<Leader<u32, u32>>) {
+        let submitted = queue.submit(work, bounds).ok().unwrap();
+        (submitted.ticket, submitted.leader)
+    }
+
+    /// Answers each work with ten times itself and tells the rounds.
+    fn tenfold(rounds: &Mutex<Vec<Vec<u32>>>) -> impl Fn(Vec<u32>) -> Vec<u32> {
+        |works| {
+            rounds.lock().unwrap().push(works.clone());
+            works.into_iter().map(|work| work * 10).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lone_writer_leads_and_waits_for_nobody() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        for work in 1..=3 {
+            let (ticket, leader) = submit(&queue, work);
+            leader.unwrap().run(tenfold(&rounds));
+            assert_eq!(ticket.answer().await, Ok(work * 10));
+        }
+        assert_eq!(*rounds.lock().unwrap(), [[1], [2], [3]]);
+    }
+
+    #[tokio::test]
+    async fn writers_that_arrive_together_share_one_commit_in_order() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let (first, leader) = submit(&queue, 1);
+        let others: Vec<_> = (2..=5).map(|work| submit(&queue, work)).collect();
+        assert!(others.iter().all(|(_, leader)| leader.is_none()));
+        leader.unwrap().run(tenfold(&rounds));
+        assert_eq!(*rounds.lock().unwrap(), [[1, 2, 3, 4, 5]]);
+        assert_eq!(first.answer().await, Ok(10));
+        for (work, (ticket, _)) in (2..=5).zip(others) {
+            assert_eq!(ticket.answer().await, Ok(work * 10));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_arrives_during_a_commit_is_in_the_next_one_of_the_same_leader() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let (first, leader) = submit(&queue, 1);
+        let (tickets, arrived) = mpsc::channel();
+        leader.unwrap().run(|works| {
+            if works == [1] {
+                let (ticket, leader) = submit(&queue, 2);
+                assert!(leader.is_none());
+                tickets.send(ticket).unwrap();
+            }
+            tenfold(&rounds)(works)
+        });
+        assert_eq!(*rounds.lock().unwrap(), [[1], [2]]);
+        assert_eq!(first.answer().await, Ok(10));
+        assert_eq!(arrived.recv().unwrap().answer().await, Ok(20));
+        assert!(submit(&queue, 3).1.is_some(), "the next writer leads again");
+    }
+
+    #[tokio::test]
+    async fn a_commit_has_at_most_256_works() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let (mut tickets, mut leader) = (Vec::new(), None);
+        for work in 0..600 {
+            let (ticket, may_lead) = submit(&queue, work);
+            tickets.push(ticket);
+            leader = leader.or(may_lead);
+        }
+        leader.unwrap().run(tenfold(&rounds));
+        let sizes: Vec<usize> = rounds.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [256, 256, 88]);
+        for (work, ticket) in (0..600).zip(tickets) {
+            assert_eq!(ticket.answer().await, Ok(work * 10));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_takes_nothing_more() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let bounds = Bounds { waiting_max: 2, ..BOUNDS };
+        let (_first, leader) = submit_within(&queue, 1, bounds);
+        let (second, _) = submit_within(&queue, 2, bounds);
+        assert_eq!(queue.submit(3, bounds).err(), Some(Refused::Full));
+        leader.unwrap().run(tenfold(&rounds));
+        assert_eq!(second.answer().await, Ok(20));
+        assert!(queue.submit(3, bounds).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_too_long_is_told_in_time_and_not_run() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let (first, leader) = submit(&queue, 1);
+        let started = tokio::time::Instant::now();
+        assert_eq!(first.answer().await, Err(Refused::TooLate));
+        assert_eq!(started.elapsed().as_secs(), 10);
+        leader.unwrap().run(tenfold(&rounds));
+        assert!(rounds.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_does_not_run_what_has_waited_for_too_long() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let at_once = Bounds { wait_max: Duration::ZERO, ..BOUNDS };
+        let (late, leader) = submit_within(&queue, 1, at_once);
+        let (in_time, _) = submit(&queue, 2);
+        leader.unwrap().run(tenfold(&rounds));
+        assert_eq!(*rounds.lock().unwrap(), [[2]]);
+        assert_eq!(late.answer().await, Err(Refused::TooLate));
+        assert_eq!(in_time.answer().await, Ok(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_that_has_begun_is_waited_for_however_long_it_takes() {
+        let queue: Numbers = Queue::new();
+        let (ticket, leader) = submit(&queue, 1);
+        let (begun, go_on) = (mpsc::channel(), mpsc::channel());
+        let commit = tokio::task::spawn_blocking(move || {
+            leader.unwrap().run(|works| {
+                begun.0.send(()).unwrap();
+                go_on.1.recv().unwrap();
+                works
+            });
+        });
+        tokio::task::spawn_blocking(move || begun.1.recv().unwrap()).await.unwrap();
+        let waiting = tokio::spawn(ticket.answer());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        go_on.0.send(()).unwrap();
+        commit.await.unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_takes_its_work_along() {
+        let (queue, rounds) = (Queue::new(), Mutex::default());
+        let (first, leader) = submit(&queue, 1);
+        let (second, _) = submit(&queue, 2);
+        drop(first);
+        leader.unwrap().run(tenfold(&rounds));
+        assert_eq!(*rounds.lock().unwrap(), [[2]]);
+        assert_eq!(second.answer().await, Ok(20));
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_panics_fails_its_works_and_nobody_elses() {
+        let queue: Numbers = Queue::new();
+        let (first, leader) = submit(&queue, 1);
+        let (tickets, arrived) = mpsc::channel();
+        leader.unwrap().run(|works| {
+            if works == [1] {
+                tickets.send(submit(&queue, 2).0).unwrap();
+                panic!("on purpose");
+            }
+            works
+        });
+        assert_eq!(first.answer().await, Err(Refused::Failed));
+        assert_eq!(arrived.recv().unwrap().answer().await, Ok(2));
+        assert!(submit(&queue, 3).1.is_some(), "the queue is not stuck");
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_never_ran_leaves_nobody_waiting() {
+        let queue: Numbers = Queue::new();
+        let (first, leader) = submit(&queue, 1);
+        let (second, _) = submit(&queue, 2);
+        drop(leader);
+        assert_eq!(first.answer().await, Err(Refused::Failed));
+        assert_eq!(second.answer().await, Err(Refused::Failed));
+        assert!(submit(&queue, 3).1.is_some(), "the queue is not stuck");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_answers_too_little_fails_the_rest() {
+        let queue: Numbers = Queue::new();
+        let (first, leader) = submit(&queue, 1);
+        let (second, _) = submit(&queue, 2);
+        leader.unwrap().run(|_| vec![7]);
+        assert_eq!(first.answer().await, Ok(7));
+        assert_eq!(second.answer().await, Err(Refused::Failed));
     }
 }

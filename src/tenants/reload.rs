@@ -9,7 +9,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{ServerSettings, Settings, TenantName};
+use crate::config::{ServerSettings, Settings, TenantName, TenantSettings, TokenSettings};
 use crate::tenants::config_file;
 use crate::tenants::snapshot::Snapshot;
 use crate::tenants::{Error, Tenants};
@@ -18,8 +18,8 @@ use crate::tenants::{Error, Tenants};
 const QUIET: Duration = Duration::from_millis(100);
 /// Most such pauses before the file is read all the same.
 const PAUSES_MAX: usize = 4;
-/// How often the file is looked at without being told of a change: for folders that cannot be watched (network
-/// file systems) and links into other folders.
+/// How often the file is looked at without being told of a change: for folders that cannot be watched
+/// (network file systems) and links into other folders.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What a reload has changed.
@@ -57,8 +57,8 @@ impl Drop for Watch {
 pub(super) struct LastText(Option<Result<String, std::io::ErrorKind>>);
 
 impl Tenants {
-    /// Reads the configuration file and takes it into service; requests in flight keep what they began with. Logs
-    /// what came of it. Blocks.
+    /// Reads the configuration file and takes it into service; requests in flight keep what they began with.
+    /// Logs what came of it. Blocks.
     ///
     /// # Errors
     /// What is wrong with the file, in one sentence. Then nothing has changed.
@@ -114,7 +114,8 @@ impl Tenants {
         summary
     }
 
-    /// Takes the file into service whenever it changes, within a second. Must be called in a tokio runtime.
+    /// Takes the file into service whenever it changes, within a second, for as long as the watch is held.
+    /// Must be called in a tokio runtime.
     ///
     /// # Errors
     /// None at present: where the folder cannot be watched the file is looked at twice a second.
@@ -122,7 +123,7 @@ impl Tenants {
         let changed = Arc::new(Notify::new());
         let watcher = watch_folder(&config_file::folder_of(&self.config_file), Arc::clone(&changed));
         if let Err(error) = &watcher {
-            tracing::warn!(%error, "the configuration's folder cannot be watched; its file is looked at instead");
+            tracing::warn!(%error, "the configuration's folder cannot be watched; the file is looked at");
         }
         let task = tokio::spawn(Arc::clone(self).follow(changed));
         Ok(Watch { _watcher: watcher.ok(), task })
@@ -204,15 +205,30 @@ fn keep_until_restart(before: &ServerSettings, after: &mut ServerSettings) -> Ve
 fn difference(before: &Settings, after: &Settings) -> ReloadSummary {
     let (old_tenants, new_tenants) = (names(before), names(after));
     let (old_tokens, new_tokens) = (tokens(before), tokens(after));
-    let counted = ReloadSummary {
+    ReloadSummary {
         tenants_added: new_tenants.difference(&old_tenants).count(),
         tenants_removed: old_tenants.difference(&new_tenants).count(),
-        tokens_added: new_tokens.iter().filter(|token| !old_tokens.contains(token)).count(),
-        tokens_removed: old_tokens.iter().filter(|token| !new_tokens.contains(token)).count(),
-        ..ReloadSummary::default()
+        tokens_added: new_tokens.difference(&old_tokens).count(),
+        tokens_removed: old_tokens.difference(&new_tokens).count(),
+        other_settings_changed: differ_otherwise(before, after),
+        restart_needed: Vec::new(),
+    }
+}
+
+/// Whether anything differs of the server, or of a tenant or token that both have.
+fn differ_otherwise(before: &Settings, after: &Settings) -> bool {
+    let tokens_differ = |old: &TenantSettings, new: &TenantSettings| {
+        let same = |old: &TokenSettings, new: &TokenSettings| old.name == new.name && old.hash == new.hash;
+        new.tokens.iter().any(|new| old.tokens.iter().any(|old| same(old, new) && old != new))
     };
-    let other_settings_changed = counted == ReloadSummary::default() && before != after;
-    ReloadSummary { other_settings_changed, ..counted }
+    let tenants_differ = |old: &TenantSettings, new: &TenantSettings| {
+        old.name != new.name
+            || old.on_recreate != new.on_recreate
+            || old.store_passwords != new.store_passwords
+            || tokens_differ(old, new)
+    };
+    let in_both = before.tenants.iter().filter_map(|(name, old)| Some((old, after.tenants.get(name)?)));
+    before.server != after.server || in_both.into_iter().any(|(old, new)| tenants_differ(old, new))
 }
 
 fn names(settings: &Settings) -> HashSet<&TenantName> {
@@ -228,4 +244,66 @@ fn tokens(settings: &Settings) -> HashSet<(&TenantName, &str, &str)> {
             tenant.tokens.iter().map(move |token| (name, token.name.as_str(), token.hash.expose()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn a_watched_folder_tells_of_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tenants.toml");
+        fs::write(&file, "").unwrap();
+        let changed = Arc::new(Notify::new());
+        let _watcher = watch_folder(folder.path(), Arc::clone(&changed)).unwrap();
+        let told = || timeout(Duration::from_secs(20), changed.notified());
+        fs::write(&file, "x").unwrap();
+        told().await.unwrap();
+        config_file::replace(&file, "y").unwrap();
+        told().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_changes_is_waited_for_but_not_for_ever() {
+        let changed = Arc::new(Notify::new());
+        let started = tokio::time::Instant::now();
+        settle(&changed).await;
+        assert_eq!(started.elapsed(), QUIET);
+        let endless = tokio::spawn({
+            let changed = Arc::clone(&changed);
+            async move {
+                loop {
+                    changed.notify_one();
+                    sleep(QUIET / 3).await;
+                }
+            }
+        });
+        let started = tokio::time::Instant::now();
+        settle(&changed).await;
+        assert!(started.elapsed() < LOOK);
+        endless.abort();
+    }
+
+    #[test]
+    fn differences_are_counted() {
+        let settings = |text: &str| crate::config::parse(text, "t").unwrap();
+        let (old, new) =
+            (settings("[tenants.a]\n[tenants.b]"), settings("[tenants.b]\n[tenants.c]\n[tenants.d]"));
+        let summary = difference(&old, &new);
+        assert_eq!((summary.tenants_added, summary.tenants_removed, summary.tokens_added), (2, 1, 0));
+        assert_eq!(difference(&old, &old), ReloadSummary::default());
+        let token = |more: &str| {
+            let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+            settings(&format!("[[tenants.a.tokens]]\nname = \"x\"\nhash = \"{hash}\"\n{more}"))
+        };
+        let read_only = difference(&token(""), &token("access = \"read-only\""));
+        assert_eq!((read_only.tokens_added, read_only.other_settings_changed), (0, true));
+        let renamed = settings("[tenants.a]\nname = \"A\"\n[tenants.b]");
+        assert_eq!(
+            difference(&old, &renamed),
+            ReloadSummary { other_settings_changed: true, ..ReloadSummary::default() }
+        );
+    }
 }

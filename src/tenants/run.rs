@@ -1,8 +1,8 @@
 //! The one place where async meets blocking: a request to a tenant's directory.
 //!
 //! Short reads are done where the request came in, since a hop to another thread costs more than they do. All
-//! else hops to a thread that may block: once, and bounded for each tenant, so that one tenant's slow scans leave
-//! threads to the others. Writes go through the tenant's commit queue.
+//! else hops to a thread that may block: once, and bounded for each tenant, so that one tenant's slow scans
+//! leave threads to the others. Writes go through the tenant's commit queue.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,12 +38,13 @@ impl Tenant {
 }
 
 impl Tenants {
-    /// Does what an authenticated caller asks, on the caller's tenant. Giving the request up is safe at any moment:
-    /// a write is then either done in full or not at all.
+    /// Does what an authenticated caller asks, on the caller's tenant. Giving the request up is safe at any
+    /// moment: a write is then either done in full or not at all.
     ///
     /// # Errors
     /// What the directory refuses; 429 when too many writes wait or this one waited for too long;
-    /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next request.
+    /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next
+    /// request.
     pub async fn run(&self, snapshot: &Arc<Snapshot>, caller: &Caller, ask: Ask) -> Result<Answer, Error> {
         let Some(options) = snapshot.options(&caller.tenant) else {
             return Err(internal("the caller is of another configuration"));
@@ -125,11 +126,11 @@ async fn hop<T: Send + 'static>(
 async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: &Limits) -> Result<Answer, Error> {
     let wait_max = Duration::from_millis(limits.write_queue_wait_ms_max);
     let bounds = Bounds { waiting_max: limits.write_queue_max, wait_max };
-    let submitted = tenant.commits.submit(work, bounds).map(|(ticket, leader)| {
-        if let Some(leader) = leader {
+    let submitted = tenant.commits.submit(work, bounds).map(|submitted| {
+        if let Some(leader) = submitted.leader {
             tokio::task::spawn_blocking(move || leader.run(|works| tenant.directory.write(works)));
         }
-        ticket
+        submitted.ticket
     });
     let answered = match submitted {
         Ok(ticket) => ticket.answer().await,

@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub(super) gate: Arc<Gate>,
 }
 
-/// The digest of the token of a hash, once a client has shown it. Shared by the snapshots that have the hash, so
-/// that Argon2 runs once for each hash and process.
+/// The digest of the token of a hash, once a client has shown it. Shared by the snapshots that have the hash,
+/// so that Argon2 runs once for each hash and process.
 pub(super) type Proof = Arc<OnceLock<Digest>>;
 
 impl Snapshot {
@@ -65,8 +65,8 @@ impl Snapshot {
     }
 }
 
-/// Remembers what is wrong, the latest of it, so that a misconfigured client that repeats itself costs no Argon2.
-/// Holds digests under the process's key and neither tokens nor names.
+/// Remembers what is wrong, the latest of it, so that a misconfigured client that repeats itself costs no
+/// Argon2. Holds digests under the process's key and neither tokens nor names.
 #[derive(Default)]
 pub(super) struct WrongTokens(Mutex<Wrong>);
 

@@ -222,9 +222,10 @@ fn attributes_of_no_schema_are_kept() {
 }
 
 #[test]
-fn active_taken_away_stays_as_it_was() {
+fn active_set_to_null_stays_as_it_was_and_removed_by_name_is_gone() {
     let inactive = json!({ "userName": "a", "active": false });
     assert_eq!(user(inactive.clone(), json!([{ "op": "replace", "value": { "active": null } }])), inactive);
+    assert_eq!(user(ann(), json!([{ "op": "remove", "path": "active" }])).get("active"), None);
 }
 
 #[test]
