@@ -14,7 +14,8 @@ use crate::scim::Kind;
 use crate::tenants::file_of;
 
 const EXAMPLES: &str = "\
-Warnings do not change the exit code: 0 all is well, 1 a tenant's file is not, 2 the configuration is wrong.
+Exit codes: 0 all is well, 1 a tenant's file is not, 2 the configuration is wrong.
+Warnings do not change the exit code.
 
 Examples:
   ici-scim check

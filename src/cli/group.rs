@@ -11,6 +11,12 @@ use crate::cli::{Globals, attributes, user};
 use crate::config::TenantName;
 use crate::scim::Kind;
 
+const EXAMPLES: &str = "\
+Examples:
+  ici-scim group list acme
+  ici-scim group add acme Engineering --member ada@example.com
+  ici-scim group add-member acme Engineering bob@example.com";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   ici-scim group list acme
@@ -27,13 +33,15 @@ Examples:
   ici-scim group add acme Engineering --member ada@example.com --member bob@example.com";
 
 const ADD_MEMBER_EXAMPLES: &str = "\
-All of them are added or, when one is not found, none. Who is in the group already stays in it.
+All of them are added or, when one is not found, none.
+Who is in the group already stays in it.
 
 Examples:
   ici-scim group add-member acme Engineering ada@example.com bob@example.com";
 
 const REMOVE_MEMBER_EXAMPLES: &str = "\
-All of them are removed or, when one is not found, none. Who is not in the group stays out of it.
+All of them are removed or, when one is not found, none.
+Who is not in the group stays out of it.
 
 Examples:
   ici-scim group remove-member acme Engineering ada@example.com";
@@ -47,6 +55,7 @@ Examples:
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum Command {
     /// List the groups of a tenant, in the order in which they were made
     #[command(after_help = LIST_EXAMPLES)]

@@ -14,7 +14,7 @@ use crate::cli::output::Failure;
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::server::StopSignals;
-use crate::tenants::Tenants;
+use crate::tenants::{Tenants, take_data_dir};
 
 const AFTER_HELP: &str = "\
 The server answers at http://ADDRESS/scim/v2/TENANT for every tenant of the configuration file, and takes a \
@@ -114,6 +114,7 @@ impl Server {
                 globals.overrides.clone(),
                 Arc::new(SystemClock),
             )?;
+            let _lock = take_data_dir(&tenants.snapshot().settings().server.data_dir)?;
             let _watch = tenants.watch()?;
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
-use crate::config::{self, Settings, TenantName};
+use crate::config::{self, Limits, Settings, TenantName};
 use crate::directory::{self, Actor, Answer, Ask, Directory, Options};
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
@@ -23,12 +23,23 @@ use crate::tenants::{self, config_file};
 /// The message of a PATCH request, RFC 7644 §3.5.2.
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
+/// The most users that are asked for at once. Where a filter is walked, each page costs as much as all of them, so
+/// a page is larger than a client may have.
+const USERS_PAGE: usize = 10_000;
+
+/// The most groups that are asked for at once: each may come with a hundred thousand members.
+const GROUPS_PAGE: usize = 100;
+
+/// How many rows of a page a walk knows already; see [`Session::walk`].
+const OVERLAP: usize = 1;
+
 /// The open directory of a tenant.
 pub struct Session {
     tenant: TenantName,
     directory: Directory,
     options: Options,
     base_url: String,
+    users_page: usize,
 }
 
 impl Session {
@@ -49,17 +60,28 @@ impl Session {
             return Err(unknown_tenant(settings, tenant).into());
         };
         let options = Options {
-            limits: settings.server.limits,
+            limits: Limits { page_resources_max: USERS_PAGE, ..settings.server.limits },
             on_recreate: chosen.on_recreate,
             store_passwords: chosen.store_passwords,
         };
         let directory = tenants::open_directory(settings, tenant, Arc::new(SystemClock)).map_err(refusal)?;
-        Ok(Session { tenant: tenant.clone(), directory, options, base_url: base_url(settings, tenant) })
+        Ok(Session {
+            tenant: tenant.clone(),
+            directory,
+            options,
+            base_url: base_url(settings, tenant),
+            users_page: USERS_PAGE,
+        })
     }
 
     /// The tenant's name.
     pub fn tenant(&self) -> &TenantName {
         &self.tenant
+    }
+
+    /// Whether hashes of passwords are kept; else passwords are dropped.
+    pub fn stores_passwords(&self) -> bool {
+        self.options.store_passwords
     }
 
     /// How long and how deep a filter or path may be.
@@ -167,12 +189,14 @@ impl Session {
         mut each: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut left = limit.unwrap_or(usize::MAX);
-        let page_max = self.options.limits.page_resources_max.max(1);
-        let overlap = usize::from(page_max > 1);
+        let page_max = match kind {
+            Kind::User => self.users_page,
+            Kind::Group => GROUPS_PAGE,
+        };
         let mut seen = HashSet::new();
         let mut start = 1_usize;
         while left > 0 {
-            let count = left.saturating_add(overlap).min(page_max);
+            let count = left.saturating_add(OVERLAP).min(page_max);
             let (start_text, count_text) = (start.to_string(), count.to_string());
             let mut parameters = vec![("startIndex", start_text.as_str()), ("count", count_text.as_str())];
             parameters.extend_from_slice(query);
@@ -181,7 +205,7 @@ impl Session {
             let page = resources(answer)?;
             let first_is_known =
                 page.first().and_then(|row| row["id"].as_str()).is_some_and(|id| seen.contains(id));
-            if start > 1 && overlap > 0 && !first_is_known {
+            if start > 1 && !first_is_known {
                 start = start.saturating_sub(page_max).max(1);
                 continue;
             }
@@ -195,7 +219,7 @@ impl Session {
             if end == start || u64::try_from(end)? > all {
                 break;
             }
-            start = end.saturating_sub(overlap).max(start + 1);
+            start = end.saturating_sub(OVERLAP).max(start + 1);
         }
         Ok(())
     }
@@ -359,4 +383,105 @@ fn refusal(error: directory::Error) -> anyhow::Error {
         }
     };
     failure.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tenant of 250 users, in a folder that goes when it is dropped; a page has 100.
+    fn session() -> (tempfile::TempDir, Session) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = config::parse("[tenants.acme]", "tenants.toml").unwrap();
+        settings.server.data_dir = folder.path().to_owned();
+        let mut session = Session::with(&settings, &"acme".parse().unwrap()).unwrap();
+        session.users_page = 100;
+        for number in 0..250 {
+            session.create(Kind::User, &json!({ "userName": format!("user{number}") }), &[]).unwrap();
+        }
+        (folder, session)
+    }
+
+    /// Walks, and calls `meanwhile` with the number so far after each user; gives the userNames.
+    fn walk(session: &Session, limit: Option<usize>, meanwhile: impl Fn(usize)) -> Vec<String> {
+        let mut names = Vec::new();
+        session
+            .walk(Kind::User, &[("attributes", "userName")], limit, |user| {
+                names.push(text(&user, "userName")?);
+                meanwhile(names.len());
+                Ok(())
+            })
+            .unwrap();
+        names
+    }
+
+    fn numbered(numbers: impl Iterator<Item = usize>) -> Vec<String> {
+        numbers.map(|number| format!("user{number}")).collect()
+    }
+
+    fn delete(session: &Session, numbers: std::ops::Range<usize>) {
+        for name in numbered(numbers) {
+            session.delete(Kind::User, &session.find_id(Kind::User, &name).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_walk_passes_everybody_once_and_in_order() {
+        let (_folder, session) = session();
+        assert_eq!(walk(&session, None, |_| {}), numbered(0..250));
+        for limit in [0, 1, 99, 100, 101, 199, 250, 999] {
+            assert_eq!(walk(&session, Some(limit), |_| {}), numbered(0..limit.min(250)), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_walk_leaves_nobody_out_when_others_are_deleted_meanwhile() {
+        let (_folder, session) = session();
+        // Right after the first page: its own end, so that the second page begins somewhere else.
+        let walked = walk(&session, None, |so_far| {
+            if so_far == 100 {
+                delete(&session, 50..100);
+            }
+        });
+        assert_eq!(walked, numbered(0..250));
+        let walked = walk(&session, None, |so_far| {
+            if so_far == 100 {
+                delete(&session, 0..50);
+                delete(&session, 150..160);
+            }
+        });
+        assert_eq!(walked, numbered((0..50).chain(100..150).chain(160..250)));
+    }
+
+    #[test]
+    fn a_walk_ends_when_everybody_is_deleted_meanwhile() {
+        let (_folder, session) = session();
+        let walked = walk(&session, None, |so_far| {
+            if so_far == 100 {
+                delete(&session, 0..250);
+            }
+        });
+        assert_eq!(walked, numbered(0..100));
+        assert_eq!(session.count(Kind::User, None).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_name_goes_before_an_id_and_may_hold_anything() {
+        let (_folder, session) = session();
+        let quoted = "o\"x\\ and userName pr";
+        session.create(Kind::User, &json!({ "userName": quoted }), &[]).unwrap();
+        assert_eq!(session.find(Kind::User, quoted, &[]).unwrap()["userName"], quoted);
+        let id = session.find_id(Kind::User, "user1").unwrap();
+        assert_eq!(session.find(Kind::User, &id, &[]).unwrap()["userName"], "user1");
+        session.create(Kind::User, &json!({ "userName": id }), &[]).unwrap();
+        assert_eq!(session.find(Kind::User, &id, &[]).unwrap()["userName"], id);
+        assert_eq!(session.find_id(Kind::User, "USER1").unwrap(), id);
+        assert!(session.find(Kind::Group, &id, &[]).unwrap_err().is::<Failure>());
+    }
+
+    #[test]
+    fn a_query_is_encoded() {
+        let encoded = raw_query(&[("filter", "a eq \"ä+&\""), ("count", "0")]);
+        assert_eq!(encoded, "filter=a%20eq%20%22%C3%A4%2B%26%22&count=0");
+    }
 }

@@ -11,6 +11,11 @@ use crate::cli::{Globals, attributes, token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings, TenantName};
 
+const EXAMPLES: &str = "\
+Examples:
+  ici-scim tenant list
+  ici-scim tenant add acme --name \"Acme Corp\"";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   ici-scim tenant list
@@ -25,6 +30,7 @@ Examples:
 
 /// What can be done with tenants.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum Command {
     /// List the tenants with the Base URL that Okta needs
     #[command(after_help = LIST_EXAMPLES)]

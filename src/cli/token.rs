@@ -15,9 +15,15 @@ use crate::config::{self, Access, TenantName, TokenSettings};
 use crate::scim::datetime;
 use crate::secret::{TokenHash, TokenText};
 
+const EXAMPLES: &str = "\
+Examples:
+  ici-scim token new acme --name okta
+  ici-scim token list
+  ici-scim token revoke acme okta";
+
 const NEW_EXAMPLES: &str = "\
-The token is printed alone on standard output and nowhere else: only its hash is kept. A running server takes
-the new token into service by itself.
+The token is printed alone on standard output and nowhere else: only its hash is kept.
+A running server takes the new token into service by itself.
 
 Examples:
   ici-scim token new acme --name okta
@@ -43,6 +49,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum Command {
     /// Make a token and print it, once
     #[command(after_help = NEW_EXAMPLES)]
@@ -63,8 +70,8 @@ pub struct New {
     /// What people and logs call the token
     #[arg(long)]
     name: String,
-    /// How long the token is good, or until when: 90d, 12h, 2027-06-30, 2027-06-30T12:00:00Z (UTC; a day ends the
-    /// token as it begins) [default: for ever]
+    /// How long it is good (90d, 12h), or from when on it is refused (2027-06-30, 2027-06-30T12:00:00Z) [default:
+    /// it is good for ever]
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
     /// The token may read and may not change anything

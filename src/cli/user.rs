@@ -16,6 +16,13 @@ use crate::config::TenantName;
 use crate::scim::Kind;
 use crate::scim::schema::{ResourceSchema, Schemas};
 
+const EXAMPLES: &str = "\
+Examples:
+  ici-scim user list acme
+  ici-scim user add acme ada@example.com --given Ada --family Lovelace --email ada@example.com
+  ici-scim user set acme ada@example.com title=Engineer
+  ici-scim user deactivate acme ada@example.com";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   ici-scim user list acme
@@ -47,7 +54,8 @@ Examples:
   ici-scim user activate acme ada@example.com";
 
 const DEACTIVATE_EXAMPLES: &str = "\
-The person keeps id, attributes and groups, and may no longer log in. Okta sees it at its next import.
+The person keeps id, attributes and groups, and may no longer log in.
+Okta sees it at its next import.
 
 Examples:
   ici-scim user deactivate acme ada@example.com";
@@ -61,6 +69,7 @@ Examples:
 
 /// What can be done with users.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum Command {
     /// List the users of a tenant, in the order in which they were made
     #[command(after_help = LIST_EXAMPLES)]
@@ -342,6 +351,12 @@ fn operations(
         let assignment = attributes::parse(text, schema, session.bounds())?;
         if let Some(name) = assignment.unknown {
             output::note(&format!("warning: no schema knows the attribute {name}; it is kept as it is"));
+        }
+        if assignment.operation["path"] == "password" && !session.stores_passwords() {
+            output::note(&format!(
+                "warning: tenant {} keeps no passwords; this one is dropped",
+                session.tenant()
+            ));
         }
         operations.push(assignment.operation);
     }

@@ -46,6 +46,8 @@ pub struct ServerSettings {
     /// The folder of the tenants' files as it stands in the text; `data` unless set. See
     /// [`ServerSettings::data_dir_beside`].
     pub data_dir: PathBuf,
+    /// What an acknowledged write survives.
+    pub durability: Durability,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -56,6 +58,7 @@ impl Default for ServerSettings {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             public_url: None,
             data_dir: PathBuf::from("data"),
+            durability: Durability::default(),
             limits: Limits::default(),
         }
     }
@@ -109,6 +112,16 @@ pub enum OnRecreate {
     Conflict,
 }
 
+/// What an acknowledged write survives; `docs/durability.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process and the loss of power: each commit is written through to the disk.
+    #[default]
+    Full,
+    /// The end of the process; the loss of power may take the last moments.
+    Normal,
+}
+
 /// What a token may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
@@ -128,6 +141,18 @@ impl OnRecreate {
         match self {
             OnRecreate::Reactivate => "reactivate",
             OnRecreate::Conflict => "conflict",
+        }
+    }
+}
+
+impl Durability {
+    const WORDS: &[(&str, Durability)] = &[("full", Durability::Full), ("normal", Durability::Normal)];
+
+    /// The word for it in `tenants.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Full => "full",
+            Durability::Normal => "normal",
         }
     }
 }

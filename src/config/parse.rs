@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use crate::config::read::{Entry, Section, Source, document};
 use crate::config::{
-    Access, Error, Limits, OnRecreate, ServerSettings, Settings, TENANT_TOKENS_MAX, TenantName,
+    Access, Durability, Error, Limits, OnRecreate, ServerSettings, Settings, TENANT_TOKENS_MAX, TenantName,
     TenantSettings, TokenSettings, is_token_name,
 };
 use crate::secret::TokenHash;
 
 const DOCUMENT_KEYS: &[&str] = &["server", "tenants"];
-const SERVER_KEYS: &[&str] = &["listen", "public_url", "data_dir", "limits"];
+const SERVER_KEYS: &[&str] = &["listen", "public_url", "data_dir", "durability", "limits"];
 const TENANT_KEYS: &[&str] = &["name", "on_recreate", "store_passwords", "tokens"];
 const TOKEN_KEYS: &[&str] = &["name", "hash", "created", "expires", "access"];
 
@@ -61,6 +61,9 @@ fn server(section: &Section<'_>) -> Result<ServerSettings, Error> {
             return Err(entry.error(format!("expected {expected}")));
         }
         server.data_dir = PathBuf::from(text);
+    }
+    if let Some(entry) = section.get("durability") {
+        server.durability = entry.word(Durability::WORDS)?;
     }
     if let Some(entry) = section.get("limits") {
         server.limits = limits(&entry.table()?)?;
@@ -299,7 +302,7 @@ tokens = [{{ name = "x", hash = "{second}", expires = 2027-01-02 }}]
             ),
             (
                 "[server]\nlisen = 1\nhuh = 2",
-                "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, limits",
+                "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, durability, limits",
             ),
             ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are server, tenants"),
             ("server = 1", "tenants.toml:1: server: expected a table, found a whole number"),

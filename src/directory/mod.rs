@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::config::{Limits, OnRecreate};
+use crate::config::{Durability, Limits, OnRecreate};
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
@@ -117,6 +117,7 @@ pub struct Shared {
     schemas: Arc<Schemas>,
     clock: Arc<dyn Clock>,
     threads: PoolThreads,
+    durability: Durability,
 }
 
 impl Shared {
@@ -124,9 +125,9 @@ impl Shared {
     ///
     /// # Errors
     /// When a built-in schema is none.
-    pub fn new(clock: Arc<dyn Clock>) -> Result<Shared, Error> {
+    pub fn new(clock: Arc<dyn Clock>, durability: Durability) -> Result<Shared, Error> {
         let schemas = Schemas::builtin().map_err(|reason| Error::Internal { reason })?;
-        Ok(Shared { schemas, clock, threads: PoolThreads::start() })
+        Ok(Shared { schemas, clock, threads: PoolThreads::start(), durability })
     }
 }
 
@@ -174,7 +175,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Unavailable`] with a reason that names the file.
     pub fn open(file: &Path, shared: &Shared) -> Result<Directory, Error> {
-        let store = Store::open(file, &shared.threads).map_err(|error| match error {
+        let store = Store::open(file, &shared.threads, shared.durability).map_err(|error| match error {
             // Here even an odd error of SQLite is about the file, and tells the operator which.
             store::Error::Other(_) | store::Error::Corrupt(_) => {
                 Error::Unavailable { reason: format!("{}: {error}", file.display()) }

@@ -13,7 +13,7 @@ impl Fixture {
     fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(1_700_000_000_000);
-        let shared = Shared::new(clock.clone()).unwrap();
+        let shared = Shared::new(clock.clone(), Durability::Full).unwrap();
         let directory = Directory::open(&folder.path().join("acme.sqlite"), &shared).unwrap();
         let options = Options {
             limits: Limits::default(),

@@ -266,10 +266,11 @@ impl Compiler<'_> {
             (Column::Active, Test::Compare(_, Operand::Bool(active))) if probe => {
                 Fragment::of(format!("(r.kind = {} AND r.active = ", kind_code(self.kind)))
                     .bind(i64::from(*active))
+                    .sql(said(*active))
                     .sql(")")
             }
             (Column::Active, Test::Compare(_, Operand::Bool(active))) => {
-                Fragment::of("+r.active = ").bind(i64::from(*active))
+                Fragment::of("(+r.active = ").bind(i64::from(*active)).sql(said(*active)).sql(")")
             }
             // Binding gives no other operand for these types.
             _ => Fragment::of("0"),
@@ -406,4 +407,9 @@ fn cost_of(op: CompareOp, unique: bool) -> u8 {
         CompareOp::Sw => PREFIX_COST,
         _ => RANGE_COST,
     }
+}
+
+/// Who has no `active` may not log in, as the column has it, but is not `active eq false` either.
+fn said(active: bool) -> &'static str {
+    if active { "" } else { " AND +r.doc ->> '$.active' IS NOT NULL" }
 }

@@ -13,6 +13,8 @@ use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::config::Durability;
+
 mod open;
 mod error;
 mod resources;
@@ -54,9 +56,9 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be opened, is no file of this program, or was written by a newer version of it.
-    pub fn open(file: &Path, threads: &PoolThreads) -> Result<Store, Error> {
+    pub fn open(file: &Path, threads: &PoolThreads, durability: Durability) -> Result<Store, Error> {
         open::prepare_file(file)?;
-        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite)?;
+        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite(durability))?;
         let readers = open::pool(file, threads, READERS_MAX, open::Mode::ReadOnly)?;
         Ok(Store { readers, writer })
     }

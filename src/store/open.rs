@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::config::Durability;
 use crate::scim::{datetime, fold};
 use crate::store::Error;
 
@@ -46,7 +47,7 @@ impl PoolThreads {
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    ReadWrite,
+    ReadWrite(Durability),
     ReadOnly,
 }
 
@@ -114,8 +115,6 @@ pub(super) fn pool(
 /// Settings that live with a connection and not with the file.
 fn set_up(connection: &mut Connection, mode: Mode) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // FULL: a commit that was answered survives the loss of power, and not only of the process.
-    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // A file is not to be trusted to name functions of ours in its own schema.
@@ -124,9 +123,16 @@ fn set_up(connection: &mut Connection, mode: Mode) -> rusqlite::Result<()> {
     add_functions(connection)?;
     match mode {
         Mode::ReadOnly => connection.pragma_update(None, "query_only", true)?,
-        Mode::ReadWrite => connection.execute_batch(
-            "CREATE TEMP TABLE wanted (member INTEGER PRIMARY KEY, display TEXT, named INTEGER NOT NULL) STRICT;",
-        )?,
+        Mode::ReadWrite(durability) => {
+            // In WAL mode FULL writes each commit through to the disk before it returns, so that one which was
+            // answered survives the loss of power; NORMAL does so at checkpoints only.
+            let synchronous = match durability {
+                Durability::Full => "FULL",
+                Durability::Normal => "NORMAL",
+            };
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            connection.execute_batch("CREATE TEMP TABLE wanted (member INTEGER PRIMARY KEY, display TEXT, named INTEGER NOT NULL) STRICT;")?;
+        }
     }
     Ok(())
 }

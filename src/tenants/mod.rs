@@ -60,6 +60,20 @@ pub enum Error {
     /// No random bytes.
     #[error(transparent)]
     Secret(#[from] secret::Error),
+    /// Another server serves the folder.
+    #[error("another ici-scim serves the data folder {} already; stop it first, or give this one another data_dir", folder.display())]
+    DataDirTaken {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder cannot be made or written.
+    #[error("the data folder {} cannot be used: {reason}", folder.display())]
+    DataDir {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// What the directories share cannot be made.
     #[error(transparent)]
     Directory(#[from] directory::Error),
@@ -82,7 +96,7 @@ impl Tenants {
             data_dir: Arc::from(settings.server.data_dir.as_path()),
             config_file,
             overrides,
-            shared: Shared::new(Arc::clone(&clock))?,
+            shared: Shared::new(Arc::clone(&clock), settings.server.durability)?,
             clock,
             current: ArcSwap::from_pointee(Snapshot::new(settings, None)),
             last_text: Mutex::default(),
@@ -112,7 +126,27 @@ pub fn open_directory(
         let reason = "the settings are those of the file and not those in force".to_owned();
         return Err(directory::Error::Internal { reason });
     }
-    open_file(&file_of(&settings.server.data_dir, name), &Shared::new(clock)?)
+    open_file(&file_of(&settings.server.data_dir, name), &Shared::new(clock, settings.server.durability)?)
+}
+
+/// Takes the data folder for one server: two would each answer from what they hold of the configuration, and
+/// keep more open than they were told. Commands do not take it and work beside the server. The lock ends with
+/// the process, whatever ends it.
+///
+/// # Errors
+/// [`Error::DataDirTaken`] when another server has it.
+pub fn take_data_dir(data_dir: &Path) -> Result<std::fs::File, Error> {
+    let unusable =
+        |error: std::io::Error| Error::DataDir { folder: data_dir.to_owned(), reason: error.to_string() };
+    DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(data_dir).map_err(unusable)?;
+    let file = data_dir.join(".server.lock");
+    let lock =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(file).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::DataDirTaken { folder: data_dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+    }
 }
 
 /// The file of a tenant. A tenant's name is made for file names: no separator, no dot, one case.

@@ -193,10 +193,12 @@ fn keep_until_restart(before: &ServerSettings, after: &mut ServerSettings) -> Ve
     };
     keep("listen", before.listen != after.listen);
     keep("data_dir", before.data_dir != after.data_dir);
+    keep("durability", before.durability != after.durability);
     keep("limits.connections_max", before.limits.connections_max != after.limits.connections_max);
     keep("limits.stop_s", before.limits.stop_s != after.limits.stop_s);
     after.listen = before.listen;
     after.data_dir.clone_from(&before.data_dir);
+    after.durability = before.durability;
     after.limits.connections_max = before.limits.connections_max;
     after.limits.stop_s = before.limits.stop_s;
     needed

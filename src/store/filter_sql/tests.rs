@@ -265,7 +265,7 @@ fn put(
                 fold(&name),
                 display.flatten(),
                 text("externalId"),
-                doc.get("active").is_none_or(|active| active == &json!(true)),
+                kind == Kind::Group || doc.get("active") == Some(&json!(true)),
                 created,
                 modified,
                 version,
@@ -420,11 +420,11 @@ fn doc(kind: Kind) -> BoxedStrategy<Map<String, Json>> {
         (CUSTOM, custom()),
         ("URN:acme:1.0:user", custom()),
     ];
-    let made = (full_word(), any::<bool>(), object(keys.into_iter().chain(common).collect()));
+    let made = (full_word(), any::<Option<bool>>(), object(keys.into_iter().chain(common).collect()));
     made.prop_map(move |(name, active, rest)| {
         let mut doc: Map<String, Json> = rest.as_object().unwrap().clone();
         doc.insert(required.to_owned(), json!(name));
-        if kind == Kind::User {
+        if let Some(active) = active.filter(|_| kind == Kind::User) {
             doc.insert("active".to_owned(), json!(active));
         }
         doc
