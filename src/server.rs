@@ -259,7 +259,12 @@ impl AsyncWrite for Timed {
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that may not grow is an error of the write, not the end of the process; see `setrlimit(2)`.
+    _file_size: Signal,
 }
+
+/// `SIGXFSZ` on Linux and the BSDs.
+const FILE_SIZE_SIGNAL: i32 = 25;
 
 impl StopSignals {
     /// Takes the signals over from the system, which would end the process at once.
@@ -270,6 +275,7 @@ impl StopSignals {
         Ok(StopSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE_SIGNAL))?,
         })
     }
 

@@ -70,8 +70,13 @@ impl From<store::Error> for Error {
             store::Error::Conflict(_) => {
                 Error::Client(scim::Error::uniqueness("A value that must be unique is taken already."))
             }
+            // RFC 7644 §3.12: more results "than the server is willing to calculate".
+            store::Error::TooLong => Error::Client(scim::Error::too_many(
+                "The filter takes too long; ask by an attribute that has an index, such as userName, externalId or emails.value.",
+            )),
             store::Error::Busy
             | store::Error::Full
+            | store::Error::Io(_)
             | store::Error::GivenUp
             | store::Error::ReadOnly
             | store::Error::CannotOpen { .. }

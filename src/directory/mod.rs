@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -138,6 +139,7 @@ type WriteRun = Box<dyn FnOnce(&WriteTx<'_>) -> Result<Answer, Error> + Send>;
 /// A read that is ready to be done.
 pub struct ReadWork {
     short: bool,
+    time_max: Duration,
     run: ReadRun,
 }
 
@@ -145,6 +147,15 @@ impl ReadWork {
     /// Whether it touches a row or a few, by an index, and may be done where the request came in.
     pub fn is_short(&self) -> bool {
         self.short
+    }
+
+    fn new(short: bool, run: ReadRun) -> ReadWork {
+        ReadWork { short, time_max: Duration::MAX, run }
+    }
+
+    /// The same, given up after a time.
+    fn within(self, time_max: Duration) -> ReadWork {
+        ReadWork { time_max, ..self }
     }
 }
 
@@ -211,6 +222,7 @@ impl Directory {
     /// What the client did wrong.
     pub fn prepare(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
         let schemas = &self.shared.schemas;
+        let time_max = Duration::from_secs(options.limits.request_s);
         let ready = |value: serde_json::Value| Ok(Work::Ready(Answer::json(&value)));
         match &ask.operation {
             Operation::ServiceProviderConfig => {
@@ -228,11 +240,12 @@ impl Directory {
             Operation::Schema(urn) => ready(message::schema(schemas, urn, &ask.base_url)?),
             Operation::List(kind) => {
                 let query = Query::parse(&ask.query, schemas.of(*kind), options.page_bounds())?;
-                Ok(Work::Read(read::list(*kind, query, ask.base_url)))
+                Ok(Work::Read(read::list(*kind, query, ask.base_url).within(time_max)))
             }
             Operation::Read(kind, id) => {
                 let projection = query::projection_of(&ask.query)?;
-                Ok(Work::Read(read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url)))
+                let one = read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url);
+                Ok(Work::Read(one.within(time_max)))
             }
             Operation::Create(_)
             | Operation::Replace(..)
@@ -292,7 +305,7 @@ impl Directory {
     /// # Errors
     /// What the client did wrong, or that the file cannot be used.
     pub fn read(&self, work: &ReadWork) -> Result<Answer, Error> {
-        self.store.read(&work.run)
+        self.store.read(work.time_max, &work.run)
     }
 
     /// Does a short read without waiting, for the threads that serve connections. `None` when it turned out not

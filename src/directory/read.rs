@@ -31,7 +31,7 @@ pub(super) fn one(
         }
         answer(tx, &record, &projection, &base_url, 200)
     };
-    ReadWork { short, run: Box::new(run) }
+    ReadWork::new(short, Box::new(run))
 }
 
 /// `GET /Users`.
@@ -60,7 +60,7 @@ pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
         message::end_list(&mut body);
         Ok(Answer { status: 200, body: Some(body), location: None, etag: None })
     };
-    ReadWork { short, run: Box::new(run) }
+    ReadWork::new(short, Box::new(run))
 }
 
 /// Whether a filter is an equality with a unique attribute: Okta's existence check.

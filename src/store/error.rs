@@ -8,9 +8,15 @@ pub enum Error {
     /// Another process holds the file, or every connection is in use.
     #[error("the tenant's file is busy")]
     Busy,
+    /// A read took more time than it was given.
+    #[error("the read took too long")]
+    TooLong,
     /// The disk is full.
     #[error("the disk is full, or the file may not grow")]
     Full,
+    /// The system could not read or write the file.
+    #[error("the tenant's file cannot be read or written: {0}")]
+    Io(String),
     /// SQLite rolled the whole transaction back by itself, and with it every job in it.
     #[error("SQLite gave the transaction up, as it does when the disk is full or fails")]
     GivenUp,
@@ -64,6 +70,7 @@ impl From<rusqlite::Error> for Error {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy,
             Some(ErrorCode::DiskFull) => Error::Full,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Error::Io(text),
             Some(ErrorCode::ReadOnly) => Error::ReadOnly,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(text),
             Some(ErrorCode::ConstraintViolation) => Error::Conflict(text),

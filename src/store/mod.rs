@@ -13,6 +13,7 @@ use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::clock::Stopwatch;
 use crate::config::Durability;
 
 mod open;
@@ -39,6 +40,9 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// The most steps of SQLite's machine that a short read may take: a look-up by an index takes a hundred or two,
 /// a user's row with a dozen groups a few hundred. About a millisecond.
 const SHORT_READ_STEPS_MAX: i32 = 20_000;
+
+/// How often a long read looks at the time: about every ten milliseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 200_000;
 
 /// A read was not short after all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +78,21 @@ impl Store {
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 
-    /// Reads in one snapshot.
+    /// Reads in one snapshot, for at most `time_max`.
     ///
     /// # Errors
-    /// What `read` gives, or that no connection was to be had.
-    pub fn read<T, E: From<Error>>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>) -> Result<T, E> {
+    /// What `read` gives, that no connection was to be had, or [`Error::TooLong`].
+    pub fn read<T, E: From<Error>>(
+        &self,
+        time_max: Duration,
+        read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let connection = connection(&self.readers)?;
-        let transaction =
-            Transaction::new_unchecked(&connection, TransactionBehavior::Deferred).map_err(Error::from)?;
-        let answer = read(&ReadTx { connection: &transaction });
-        transaction.commit().map_err(Error::from)?;
-        answer
+        let watch = Stopwatch::start();
+        match bounded(&connection, STEPS_BETWEEN_LOOKS, move || watch.elapsed() > time_max, read) {
+            Bounded::Done(answer) => answer,
+            Bounded::Stopped => Err(E::from(Error::TooLong)),
+        }
     }
 
     /// Reads in one snapshot, without waiting and within a bound: for the threads that serve connections.
@@ -97,31 +105,10 @@ impl Store {
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, NotShort> {
         let connection = self.readers.try_get().ok_or(NotShort)?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopped);
-        let bounded = connection.progress_handler(
-            SHORT_READ_STEPS_MAX,
-            Some(move || {
-                stop.store(true, Ordering::Relaxed);
-                true
-            }),
-        );
-        let answer = match bounded
-            .and_then(|()| Transaction::new_unchecked(&connection, TransactionBehavior::Deferred))
-        {
-            Ok(transaction) => {
-                let answer = read(&ReadTx { connection: &transaction });
-                // Nothing was written: rolling back is what ends a read most cheaply, and it happens on drop.
-                drop(transaction);
-                answer
-            }
-            Err(error) => Err(E::from(Error::from(error))),
-        };
-        let unbounded = connection.progress_handler(0, None::<fn() -> bool>);
-        if stopped.load(Ordering::Relaxed) || unbounded.is_err() {
-            return Err(NotShort);
+        match bounded(&connection, SHORT_READ_STEPS_MAX, || true, read) {
+            Bounded::Done(answer) => Ok(answer),
+            Bounded::Stopped => Err(NotShort),
         }
-        Ok(answer)
     }
 
     /// Runs jobs in one IMMEDIATE transaction, each in a savepoint of its own: one that fails undoes what it did
@@ -161,6 +148,37 @@ impl Store {
         transaction.commit()?;
         Ok(answers)
     }
+}
+
+/// How a bounded read ended.
+enum Bounded<T> {
+    Done(T),
+    Stopped,
+}
+
+/// Reads in one snapshot; after every `steps` of SQLite's machine, `stop` says whether that is enough.
+fn bounded<T, E: From<Error>>(
+    connection: &Connection,
+    steps: i32,
+    mut stop: impl FnMut() -> bool + Send + 'static,
+    read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
+) -> Bounded<Result<T, E>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stopped);
+    let look = move || {
+        let enough = stop();
+        told.fetch_or(enough, Ordering::Relaxed);
+        enough
+    };
+    let begun = connection
+        .progress_handler(steps, Some(look))
+        .and_then(|()| Transaction::new_unchecked(connection, TransactionBehavior::Deferred));
+    // Nothing was written: rolling back, on drop, ends a read as well as a commit.
+    let answer = begun
+        .map_err(|error| E::from(Error::from(error)))
+        .and_then(|transaction| read(&ReadTx { connection: &transaction }));
+    let unbound = connection.progress_handler(0, None::<fn() -> bool>);
+    if stopped.load(Ordering::Relaxed) || unbound.is_err() { Bounded::Stopped } else { Bounded::Done(answer) }
 }
 
 fn connection(

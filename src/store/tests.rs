@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use rusqlite::params;
 use serde_json::{Map, Value, json};
 
+/// More time than any read of these tests takes.
+const LONG: Duration = Duration::from_secs(60);
+
 fn open(folder: &tempfile::TempDir) -> Store {
     Store::open(&folder.path().join("t.sqlite"), &PoolThreads::start(), Durability::Full).unwrap()
 }
@@ -42,7 +45,7 @@ fn member(id: &str) -> MemberRef {
 fn members(store: &Store, group: i64) -> Vec<(String, String)> {
     let mut members = Vec::new();
     store
-        .read(|tx| {
+        .read(LONG, |tx| {
             tx.each_member_of(group, |_, id, display| members.push((id.to_owned(), display.to_owned())))
         })
         .unwrap();
@@ -51,7 +54,7 @@ fn members(store: &Store, group: i64) -> Vec<(String, String)> {
 
 fn ids(store: &Store, start_index: u64, count: u32) -> (u64, Vec<String>) {
     let selection = Selection { kind: Kind::User, filter: None, start_index, count, base_url: "" };
-    let page = store.read(|tx| tx.page(&selection)).unwrap();
+    let page = store.read(LONG, |tx| tx.page(&selection)).unwrap();
     (page.total, page.records.into_iter().map(|record| record.id).collect())
 }
 
@@ -59,7 +62,7 @@ fn ids(store: &Store, start_index: u64, count: u32) -> (u64, Vec<String>) {
 fn a_file_is_made_once_and_opened_again_with_what_it_holds() {
     let folder = tempfile::tempdir().unwrap();
     write(&open(&folder), |tx| insert(tx, Kind::User, "1", &user("ann", true))).unwrap();
-    let record = open(&folder).read(|tx| tx.find_by_name(Kind::User, "ANN")).unwrap().unwrap();
+    let record = open(&folder).read(LONG, |tx| tx.find_by_name(Kind::User, "ANN")).unwrap().unwrap();
     assert_eq!((record.id.as_str(), record.name.as_str(), record.active), ("1", "ann", true));
     assert!(open(&folder).quick_check().unwrap().is_empty());
 }
@@ -76,7 +79,8 @@ fn a_short_read_that_turns_out_long_is_handed_back_and_the_connection_is_as_befo
         Ok(tx.connection.query_row(endless, [], |row| row.get(0))?)
     };
     assert_eq!(store.read_short(count), Err(NotShort));
-    assert_eq!(store.read(count), Ok(1_000_000));
+    assert_eq!(store.read(LONG, count), Ok(1_000_000));
+    assert_eq!(store.read(Duration::ZERO, count), Err(Error::TooLong));
     let held: Vec<_> = (0..READERS_MAX).map(|_| store.readers.get().unwrap()).collect();
     assert_eq!(store.read_short(count), Err(NotShort), "no connection is free");
     drop(held);
@@ -137,6 +141,28 @@ fn a_job_that_fails_undoes_itself_and_no_other() {
     });
     assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok());
     assert_eq!(ids(&store, 1, 10), (2, vec!["1".to_owned(), "3".to_owned()]));
+}
+
+#[test]
+fn on_a_full_disk_writes_fail_whole_reads_go_on_and_writes_resume_with_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    write(&store, |tx| insert(tx, Kind::User, "1", &user("ann", true))).unwrap();
+    let limit =
+        |pages: i64| store.writer.get().unwrap().pragma_update(None, "max_page_count", pages).unwrap();
+    limit(1);
+    let much = "x".repeat(100_000);
+    let answers: Vec<Result<i64, Error>> = store.write(vec!["2", "3"], |id, tx| {
+        let mut doc = user(id, true);
+        doc.insert("title".to_owned(), json!(much));
+        insert(tx, Kind::User, id, &doc)
+    });
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Full | Error::GivenUp))), "{answers:?}");
+    assert_eq!(ids(&store, 1, 10), (1, vec!["1".to_owned()]));
+    limit(1_000_000);
+    write(&store, |tx| insert(tx, Kind::User, "2", &user("bob", true))).unwrap();
+    assert_eq!(ids(&store, 1, 10).0, 2);
+    assert!(store.quick_check().unwrap().is_empty());
 }
 
 #[test]
@@ -213,7 +239,7 @@ fn deleting_a_user_ends_memberships_changes_the_groups_and_leaves_a_tombstone() 
         Ok(())
     })
     .unwrap();
-    let group = store.read(|tx| tx.find(Kind::Group, "g")).unwrap().unwrap();
+    let group = store.read(LONG, |tx| tx.find(Kind::Group, "g")).unwrap().unwrap();
     assert_eq!((group.version, group.modified_ms), (9, 5));
     assert!(members(&store, group.seq).is_empty());
     let connection = store.readers.get().unwrap();
@@ -310,7 +336,7 @@ proptest! {
             let skip = usize::try_from(start_index).unwrap() - 1;
             let expected: Vec<&String> = chosen.iter().skip(skip).take(count as usize).copied().collect();
             let selection = Selection { kind: Kind::User, filter: filter.as_ref(), start_index, count, base_url: "" };
-            let page = store.read(|tx| tx.page(&selection)).unwrap();
+            let page = store.read(LONG, |tx| tx.page(&selection)).unwrap();
             prop_assert_eq!(page.total, chosen.len() as u64);
             prop_assert_eq!(page.records.iter().map(|record| &record.id).collect::<Vec<_>>(), expected);
         }

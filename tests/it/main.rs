@@ -1,0 +1,27 @@
+//! The tests that see the product from outside: the real binary, over HTTP on a free port and on its command
+//! line. One binary for all, so that it is linked once.
+//!
+//! Nothing here sleeps: a test waits for a condition, with a deadline.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+mod okta;
+mod users;
+mod user_patch;
+mod groups;
+mod group_patch;
+mod filters;
+mod paging;
+mod bulk;
+mod discovery;
+mod errors;
+mod auth;
+mod isolation;
+mod secrets;
+mod lifecycle;
+mod faults;
+mod properties;
+mod cli;
+mod docs;
+mod layering;

@@ -1,0 +1,41 @@
+//! The harness: a server, clients that check every answer, what Okta sends, a look into a tenant's file.
+
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod file;
+pub(crate) mod okta;
+pub(crate) mod raw;
+pub(crate) mod server;
+
+pub(crate) use client::{Client, Reply};
+pub(crate) use config::{Config, TenantConfig, Token};
+pub(crate) use server::{Server, Tenant};
+
+use std::time::Duration;
+
+use ici_scim::clock::Stopwatch;
+
+/// How long a condition may take to come true. Far longer than it ever does; a test that waits this long fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until `condition` holds; each asking is itself a request or a look at a file, so this
+/// does not spin without work.
+///
+/// # Panics
+/// When it does not hold within [`PATIENCE`].
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) -> Duration {
+    until_within(PATIENCE, what, condition)
+}
+
+/// [`until`] with another deadline. Returns how long it took.
+pub(crate) fn until_within(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Duration {
+    let watch = Stopwatch::start();
+    loop {
+        let asked_at = watch.elapsed();
+        if condition() {
+            return watch.elapsed();
+        }
+        assert!(asked_at < deadline, "after {asked_at:?}, still not so: {what}");
+        std::thread::yield_now();
+    }
+}
