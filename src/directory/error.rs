@@ -1,6 +1,7 @@
 //! Why the directory could not do what was asked: one message for the client, one for the log.
 
-use crate::{scim, store};
+use crate::scim;
+use crate::store;
 
 /// How long a client is told to wait when the tenant's file cannot be used.
 const RETRY_AFTER_S: u32 = 5;

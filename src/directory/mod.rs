@@ -224,6 +224,9 @@ impl Directory {
         let schemas = &self.shared.schemas;
         let time_max = Duration::from_secs(options.limits.request_s);
         let ready = |value: serde_json::Value| Ok(Work::Ready(Answer::json(&value)));
+        if ask.operation.is_discovery() {
+            query::refuse_filter(&ask.query)?;
+        }
         match &ask.operation {
             Operation::ServiceProviderConfig => {
                 let capabilities = Capabilities {

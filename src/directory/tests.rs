@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     fn events(&self) -> Vec<store::Event> {
-        self.directory.store.read(std::time::Duration::from_secs(60), |tx| tx.events_after(0, 1000)).unwrap()
+        self.directory.store.read(Duration::from_secs(60), |tx| tx.events_after(0, 1000)).unwrap()
     }
 }
 

@@ -62,8 +62,8 @@ impl Write {
         let members = draft.members.unwrap_or_default();
         let id = uuid::Uuid::new_v4().to_string();
         let now_ms = self.clock.now_ms();
-        let mut declared = MemberChanges { added: members.len(), ..MemberChanges::default() };
-        declared.added_ids = members.iter().take(1_000).map(|member| member.id.clone()).collect();
+        let mut declared = MemberChanges::default();
+        members.iter().for_each(|member| declared.note_added(&member.id, None));
         let changed = changed(doc.keys().map(String::as_str), &declared, password.is_some());
         let version = self.event(tx, now_ms, Action::Create, &id, &changed)?;
         let seq = tx.insert(&NewResource { kind: self.kind, id: &id, now_ms, version, doc: &doc })?;
@@ -298,10 +298,7 @@ fn changed<'a>(attributes: impl Iterator<Item = &'a str>, members: &MemberChange
     }
     let mut changed = json!({ "attributes": names });
     if !members.is_empty() {
-        changed["members"] = json!({
-            "added": members.added, "removed": members.removed, "renamed": members.renamed,
-            "addedIds": members.added_ids, "removedIds": members.removed_ids,
-        });
+        changed["members"] = members.to_json();
     }
     changed
 }

@@ -111,6 +111,24 @@ impl Operation {
         }
     }
 
+    /// Whether it tells of the server itself and not of its users and groups (RFC 7644 §4).
+    pub fn is_discovery(&self) -> bool {
+        match self {
+            Operation::ServiceProviderConfig
+            | Operation::ResourceTypes
+            | Operation::ResourceType(_)
+            | Operation::Schemas
+            | Operation::Schema(_) => true,
+            Operation::List(_)
+            | Operation::Create(_)
+            | Operation::Read(..)
+            | Operation::Replace(..)
+            | Operation::Patch(..)
+            | Operation::Delete(..)
+            | Operation::Bulk => false,
+        }
+    }
+
     /// Whether the request carries a body.
     pub fn has_body(&self) -> bool {
         self.is_write() && !matches!(self, Operation::Delete(..))

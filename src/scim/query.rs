@@ -113,6 +113,19 @@ pub fn projection_of(query: &str) -> Result<Projection, Error> {
     Ok(Raw::parse(query)?.projection())
 }
 
+/// Discovery is not searched (RFC 7644 §4: a filter is answered 403).
+///
+/// # Errors
+/// 403 when there is a filter, 400 when the query is not UTF-8.
+pub fn refuse_filter(query: &str) -> Result<(), Error> {
+    match Raw::parse(query)?.filter {
+        Some(_) => Err(Error::forbidden(
+            "Schemas, resource types and the service provider's configuration take no filter.",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A whole number; one too large for the machine is as large as it gets.
 fn number(name: &str, text: Option<&str>) -> Result<Option<i64>, Error> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };

@@ -1,5 +1,7 @@
 //! Rows of `members`: who is in which group. A change costs what changes, not the size of the group.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{OptionalExtension, params};
 
 use crate::scim::Kind;
@@ -11,38 +13,48 @@ use crate::store::{Error, ReadTx, WriteTx, filter_sql};
 /// The most ids that an event names; beyond that it counts.
 const IDS_NAMED_MAX: usize = 1_000;
 
-/// What a change of members came to.
+/// What changes of members came to, all in all: who is taken out and put in again has not changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberChanges {
-    /// How many became members.
-    pub added: usize,
-    /// How many are members no longer.
-    pub removed: usize,
+    /// The ids of those who became members.
+    added: BTreeSet<String>,
+    /// The ids of those who are members no longer, with the name that each had here.
+    removed: BTreeMap<String, Option<String>>,
     /// How many got another display name.
-    pub renamed: usize,
-    /// The ids of the first of those added.
-    pub added_ids: Vec<String>,
-    /// The ids of the first of those removed.
-    pub removed_ids: Vec<String>,
+    renamed: usize,
 }
 
 impl MemberChanges {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.added == 0 && self.removed == 0 && self.renamed == 0
+        self.added.is_empty() && self.removed.is_empty() && self.renamed == 0
     }
 
-    fn note_added(&mut self, id: &str) {
-        self.added += 1;
-        if self.added_ids.len() < IDS_NAMED_MAX {
-            self.added_ids.push(id.to_owned());
+    /// What an event says of it: how many there are of each, and the first of their ids.
+    pub fn to_json(&self) -> serde_json::Value {
+        let first = |ids: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+            ids.take(IDS_NAMED_MAX).cloned().collect()
+        };
+        serde_json::json!({
+            "added": self.added.len(), "removed": self.removed.len(), "renamed": self.renamed,
+            "addedIds": first(&mut self.added.iter()), "removedIds": first(&mut self.removed.keys()),
+        })
+    }
+
+    /// Notes a new member. Public for the event of a new group, which is written before its members.
+    pub fn note_added(&mut self, id: &str, display: Option<&str>) {
+        match self.removed.remove(id) {
+            Some(before) if before.as_deref() == display => {}
+            Some(_) => self.renamed += 1,
+            None => {
+                self.added.insert(id.to_owned());
+            }
         }
     }
 
-    fn note_removed(&mut self, id: String) {
-        self.removed += 1;
-        if self.removed_ids.len() < IDS_NAMED_MAX {
-            self.removed_ids.push(id);
+    fn note_removed(&mut self, id: String, display: Option<String>) {
+        if !self.added.remove(&id) {
+            self.removed.insert(id, display);
         }
     }
 }
@@ -166,7 +178,7 @@ impl WriteTx<'_> {
             };
             let display = own_display(member, &found);
             if insert.execute(params![group, found.seq, display])? == 1 {
-                changes.note_added(&member.id);
+                changes.note_added(&member.id, display);
             } else if member.display.is_some() {
                 changes.renamed += rename.execute(params![group, found.seq, display])?;
             }
@@ -185,11 +197,13 @@ impl WriteTx<'_> {
         changes: &mut MemberChanges,
     ) -> Result<(), Error> {
         let mut delete = self.connection.prepare_cached(
-            "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)",
+            "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)
+             RETURNING display",
         )?;
         for id in ids {
-            if delete.execute(params![group, id])? == 1 {
-                changes.note_removed(id.clone());
+            let gone = delete.query_row(params![group, id], |row| row.get(0)).optional()?;
+            if let Some(display) = gone {
+                changes.note_removed(id.clone(), display);
             }
         }
         Ok(())
@@ -206,14 +220,9 @@ impl WriteTx<'_> {
         base_url: &str,
         changes: &mut MemberChanges,
     ) -> Result<(), Error> {
-        let mut delete =
-            self.connection.prepare_cached("DELETE FROM members WHERE grp = ?1 AND member = ?2")?;
-        for (seq, id, _) in self.members_where(group, predicate, base_url)? {
-            if delete.execute(params![group, seq])? == 1 {
-                changes.note_removed(id);
-            }
-        }
-        Ok(())
+        let ids: Vec<String> =
+            self.members_where(group, predicate, base_url)?.into_iter().map(|(_, id, _)| id).collect();
+        self.remove_members(group, &ids, changes)
     }
 
     /// Gives the members that fulfil a predicate another display name, or again their own; tells how many
@@ -262,16 +271,16 @@ impl WriteTx<'_> {
             want.execute(params![found.seq, own_display(member, &found), member.display.is_some()])?;
         }
         self.note_ids(
-            "SELECT r.id FROM members AS m JOIN resources AS r ON r.seq = m.member
+            "SELECT r.id, m.display FROM members AS m JOIN resources AS r ON r.seq = m.member
               WHERE m.grp = ?1 AND m.member NOT IN (SELECT member FROM temp.wanted)",
             group,
-            |id| changes.note_removed(id),
+            |id, display| changes.note_removed(id, display),
         )?;
         self.note_ids(
-            "SELECT r.id FROM temp.wanted AS w JOIN resources AS r ON r.seq = w.member
+            "SELECT r.id, w.display FROM temp.wanted AS w JOIN resources AS r ON r.seq = w.member
               WHERE NOT EXISTS (SELECT 1 FROM members AS m WHERE m.grp = ?1 AND m.member = w.member)",
             group,
-            |id| changes.note_added(&id),
+            |id, display| changes.note_added(&id, display.as_deref()),
         )?;
         self.connection
             .prepare_cached(
@@ -296,11 +305,16 @@ impl WriteTx<'_> {
         Ok(Ok(()))
     }
 
-    fn note_ids(&self, sql: &str, group: i64, mut note: impl FnMut(String)) -> Result<(), Error> {
+    fn note_ids(
+        &self,
+        sql: &str,
+        group: i64,
+        mut note: impl FnMut(String, Option<String>),
+    ) -> Result<(), Error> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([group])?;
         while let Some(row) = rows.next()? {
-            note(row.get(0)?);
+            note(row.get(0)?, row.get(1)?);
         }
         Ok(())
     }

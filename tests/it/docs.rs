@@ -172,12 +172,14 @@ fn quickstart_prints_the_curl_line_of_the_readme_and_it_answers_as_shown() {
 #[test]
 fn every_other_command_of_the_readme_runs_as_written() {
     let folder = TempDir::new().unwrap();
-    let _running = quickstart(folder.path());
+    let mut running = Some(quickstart(folder.path()));
     let readme = read("README.md");
     let mut count = 0;
     for line in fenced(&readme, "sh").into_iter().filter(|line| line.starts_with("ici-scim ")) {
         let arguments = &words(line)[1..];
         if arguments[0] == "serve" {
+            // A folder has one server at a time.
+            drop(running.take());
             drop(Running::start(folder.path(), arguments, true, "listening"));
         } else {
             let output = program(folder.path()).args(arguments).output().unwrap();

@@ -114,6 +114,17 @@ fn text_of_every_kind_survives() {
 }
 
 #[test]
+fn numbers_that_no_schema_knows_come_back_the_same() {
+    let client = Tenant::fresh().client();
+    let numbers =
+        json!([0.1, -1.5e300, 1.5197054781182901e-148, i64::MIN, u64::MAX, 9_007_199_254_740_993_i64]);
+    let made = client.create("/Users", json!({ "userName": "a", "urn:x:1.0:user": { "n": numbers } }));
+    assert_eq!(made["urn:x:1.0:user"]["n"], numbers);
+    let put = client.put(&format!("/Users/{}", made.id()), made.json.clone()).expect(200);
+    assert_eq!(put.json, made.json, "an echo is no change");
+}
+
+#[test]
 fn user_names_are_unique_ignoring_case_in_every_script() {
     let client = Tenant::fresh().client();
     for (taken, same) in

@@ -28,6 +28,12 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Whether the next bytes are these; takes them.
+    pub(crate) fn takes(&mut self, expected: &str) -> bool {
+        let mut bytes = vec![0; expected.len()];
+        self.0.read_exact(&mut bytes).is_ok() && bytes == expected.as_bytes()
+    }
+
     /// Reads one answer, with the checks of every answer. None when the server closed the connection first.
     pub(crate) fn answer(&mut self) -> Option<Reply> {
         let mut bytes = Vec::new();
