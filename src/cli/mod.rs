@@ -52,7 +52,7 @@ struct Cli {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "ICI_SCIM_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 
-    /// The address under which clients reach this server, such as <https://scim.example.com> [default:
+    /// The address under which clients reach this server, such as `https://scim.example.com` [default:
     /// `public_url` of the configuration]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "ICI_SCIM_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<String>,
