@@ -1,15 +1,16 @@
 //! Start, reload, stop, death: what a client and an operator see of each.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::raw::{self, Connection};
-use crate::support::server::{BINARY, run_to_end};
-use crate::support::{Config, Server, TenantConfig, Token, okta, until};
+use crate::support::server::{BINARY, clean_environment, run_to_end};
+use crate::support::{Client, Config, Server, TenantConfig, Token, okta, until};
 
 /// A POST of a user whose body is half sent.
 fn half_sent(server: &Server, token: &Token, user_name: &str) -> (Connection, String) {
@@ -146,6 +147,30 @@ fn what_was_acknowledged_survives_a_kill() {
     // At most the one write of each writer that was on its way.
     assert!(names.len() <= acknowledged.len() + 4);
     assert_eq!(found["totalResults"], names.len());
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_end_the_server() {
+    let token = Token::new("okta");
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("tenants.toml");
+    std::fs::write(&config, Config::acme(&token).text()).unwrap();
+    let mut command = Command::new(BINARY);
+    clean_environment(&mut command);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&config);
+    let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let listening = events.find(|event| event["message"] == "listening").unwrap();
+    // The reader goes: a log shipper that was restarted, a terminal that was closed.
+    drop(events);
+    let base = format!("http://{}/scim/v2/acme", listening["address"].as_str().unwrap());
+    let client = Client::new(base, Some(token.text()));
+    let statuses: Vec<Option<u16>> =
+        (0..3).map(|n| client.try_post("/Users", &json!({ "userName": format!("u{n}") }))).collect();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(statuses, [Some(201); 3]);
 }
 
 #[test]

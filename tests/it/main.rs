@@ -21,6 +21,7 @@ mod auth;
 mod isolation;
 mod secrets;
 mod lifecycle;
+mod faults;
 mod properties;
 mod cli;
 mod docs;

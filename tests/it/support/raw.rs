@@ -10,33 +10,37 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::support::{PATIENCE, Reply};
 
 /// A connection to the server.
-pub(crate) struct Connection(TcpStream);
+pub(crate) struct Connection {
+    stream: TcpStream,
+    /// What has come after the last answer that was read.
+    rest: Vec<u8>,
+}
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Connection {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Connection(stream)
+        Connection { stream, rest: Vec::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).unwrap();
+        self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends and does not mind when the server has stopped listening.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.0.write_all(bytes.as_ref()).is_ok()
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Whether the next bytes are these; takes them.
     pub(crate) fn takes(&mut self, expected: &str) -> bool {
         let mut bytes = vec![0; expected.len()];
-        self.0.read_exact(&mut bytes).is_ok() && bytes == expected.as_bytes()
+        self.stream.read_exact(&mut bytes).is_ok() && bytes == expected.as_bytes()
     }
 
     /// Reads one answer, with the checks of every answer. None when the server closed the connection first.
     pub(crate) fn answer(&mut self) -> Option<Reply> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.rest);
         let head_end = loop {
             if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
@@ -56,6 +60,7 @@ impl Connection {
             headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
         }
         if status == 100 {
+            self.rest = bytes.split_off(head_end);
             return self.answer();
         }
         let length =
@@ -63,13 +68,14 @@ impl Connection {
         while bytes.len() < head_end + length {
             assert!(self.read_more(&mut bytes), "half a body");
         }
-        Some(Reply::checked(&Method::GET, "(raw)", status, headers, bytes[head_end..].to_vec()))
+        self.rest = bytes.split_off(head_end + length);
+        Some(Reply::checked(&Method::GET, "(raw)", status, headers, bytes.split_off(head_end)))
     }
 
     /// Whether the server has closed the connection, or does so before our patience ends.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        match self.0.read_to_end(&mut rest) {
+        match self.stream.read_to_end(&mut rest) {
             Ok(_) => true,
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         }
@@ -77,21 +83,21 @@ impl Connection {
 
     /// Whether an answer begins within a time; the bytes stay where they are.
     pub(crate) fn is_answered_within(&mut self, time: Duration) -> bool {
-        self.0.set_read_timeout(Some(time)).unwrap();
-        let answered = self.0.peek(&mut [0]).is_ok_and(|count| count > 0);
-        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let answered = self.stream.peek(&mut [0]).is_ok_and(|count| count > 0);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         answered
     }
 
     /// Says that nothing more will come, and reads whatever the server still has to say.
     pub(crate) fn finish(mut self) {
-        let _ = self.0.shutdown(Shutdown::Write);
-        let _ = self.0.read_to_end(&mut Vec::new());
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.read_to_end(&mut Vec::new());
     }
 
     fn read_more(&mut self, bytes: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 16 * 1024];
-        match self.0.read(&mut buffer) {
+        match self.stream.read(&mut buffer) {
             Ok(0) => false,
             Ok(count) => {
                 bytes.extend_from_slice(&buffer[..count]);

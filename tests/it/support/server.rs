@@ -18,6 +18,16 @@ use crate::support::{Client, Config, PATIENCE, TenantConfig, Token};
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ici-scim");
 
+/// Runs a server until stdin is closed, then stops it and removes its folder. Ctrl-C must not end it before that,
+/// and what it says about its children has no reader any more.
+const GUARD: &str = r#""$@" & server=$!
+trap '' INT
+exec 2>/dev/null
+cat >/dev/null
+kill $server
+wait $server
+rm -r "$FOLDER""#;
+
 /// What the server has logged so far, line by line.
 #[derive(Default)]
 pub(crate) struct Log {
@@ -108,10 +118,9 @@ impl Server {
     pub(crate) fn shared() -> &'static Server {
         static SHARED: LazyLock<Server> = LazyLock::new(|| {
             let folder = TempDir::new().unwrap().keep();
-            let guard = "\"$@\" & server=$!; cat >/dev/null; kill $server; wait $server; rm -r \"$FOLDER\"";
             let mut command = Command::new("sh");
             clean_environment(&mut command);
-            command.args(["-c", guard, "guard", BINARY]).env("FOLDER", &folder).stdin(Stdio::piped());
+            command.args(["-c", GUARD, "guard", BINARY]).env("FOLDER", &folder).stdin(Stdio::piped());
             Server::launch(folder, None, &Pool::get().config(), &mut command)
         });
         &SHARED

@@ -1,0 +1,193 @@
+//! Every operation on one user or page, on tenants of every size, against both floors.
+
+use anyhow::{Context, Result};
+
+use crate::ask::{Op, Random, Tenant, always, read_path};
+use crate::bare_route;
+use crate::drive::Asks;
+use crate::http::Fetched;
+use crate::measure::{Contender, rounds};
+use crate::people;
+use crate::plain::Plain;
+use crate::plan::Plan;
+use crate::process::{Process, file_bytes};
+use crate::report::{Report, Row};
+use crate::site::Site;
+
+/// Creates in one bulk request.
+const BULK: u64 = 100;
+
+/// Numbers of users that a floor creates.
+const PLAIN_USERS_FROM: u64 = 60_000_000;
+
+/// Measures the operations.
+pub(crate) fn run(plan: &Plan, site: &Site, report: &mut Report) -> Result<()> {
+    let tenants: Vec<Tenant> = plan.users.iter().map(|users| site.copied(*users)).collect::<Result<_>>()?;
+    let names: Vec<&str> = tenants.iter().map(|tenant| &*tenant.name).collect();
+    let server = site.server(&names)?;
+    for tenant in &tenants {
+        site.get(&server, &tenant.name, "Users?startIndex=1&count=2")?;
+    }
+    let largest = tenants.last().context("no tenant")?;
+    for op in Op::ALL.into_iter().filter(|op| op.is_read()) {
+        bare_route::keep(&site.answers(), name(op), &answer(site, &server, largest, op)?)?;
+    }
+    let bare = Process::bare_route(&site.answers())?;
+    let middle = plan.members_max() as u64;
+    people::copy(&people::filled(&site.data(), middle), &site.plain("operations"))?;
+    let plain = Plain::open(&site.plain("operations"), PLAIN_USERS_FROM)?;
+    let floors = Floors { bare: &bare, plain: &plain, plain_tenant: &site.filled(middle)? };
+    for op in Op::ALL {
+        for concurrency in &plan.concurrency {
+            measure(plan, site, report, &server, &tenants, &floors, op, *concurrency)?;
+        }
+    }
+    bulk(plan, site, report, &server, &tenants)?;
+    for tenant in &tenants {
+        let bytes = file_bytes(&site.file(&tenant.name));
+        let what = format!("file with {} users, after the writes of the benchmark", tenant.ids.len());
+        report.fact(what, mib(bytes), "MiB");
+    }
+    Ok(())
+}
+
+/// What the server is compared with.
+struct Floors<'a> {
+    bare: &'a Process,
+    plain: &'a Plain,
+    plain_tenant: &'a Tenant,
+}
+
+#[expect(clippy::too_many_arguments, reason = "the innermost of four loops; a struct would only rename them")]
+fn measure(
+    plan: &Plan,
+    site: &Site,
+    report: &mut Report,
+    server: &Process,
+    tenants: &[Tenant],
+    floors: &Floors<'_>,
+    op: Op,
+    concurrency: usize,
+) -> Result<()> {
+    eprintln!("{}, {concurrency} at once", op.label());
+    let mut contenders = vec![plain_loop(op, floors)];
+    for tenant in tenants {
+        let asks = op.asks(&site.client, tenant, concurrency);
+        let users = tenant.ids.len();
+        contenders.push(Contender::server(format!("{users} users"), server.target(), concurrency, asks));
+    }
+    if op.is_read() {
+        let asks = bare_asks(site, op, floors.plain_tenant, concurrency);
+        contenders.push(Contender::server("bare warp route", floors.bare.target(), concurrency, asks));
+    }
+    let measured = rounds(plan.rounds, plan.until(), contenders)?;
+    for (index, tenant) in tenants.iter().enumerate() {
+        report.row(Row {
+            what: op.label().to_owned(),
+            unit: "users",
+            amount: tenant.ids.len() as u64,
+            concurrency,
+            sample: measured.median(index + 1),
+            of_bare_route: op.is_read().then(|| measured.ratio(index + 1, tenants.len() + 1)),
+            of_plain_sqlite: Some(measured.ratio(index + 1, 0)),
+        });
+    }
+    Ok(())
+}
+
+/// The statements of an operation, without a server.
+fn plain_loop<'a>(op: Op, floors: &Floors<'a>) -> Contender<'a> {
+    let (plain, ids) = (floors.plain, &floors.plain_tenant.ids);
+    let mut random = Random::another();
+    Contender::repeat("plain SQLite", move || {
+        let index = random.below(ids.len());
+        match op {
+            Op::Get => plain.get(ids.get(index)),
+            Op::ByUserName => plain.by_name(index as u64),
+            Op::ByExternalId => plain.by_external_id(index as u64),
+            Op::Page => plain.page(random.below(ids.len() - 99) as u64 + 1),
+            Op::Create => plain.create(),
+            Op::Put | Op::PatchActive => plain.update(ids.get(index), index as u64),
+        }
+    })
+}
+
+/// Requests of the same form to the bare route.
+pub(crate) fn bare_asks(site: &Site, op: Op, like: &Tenant, concurrency: usize) -> Asks {
+    op.asks(&site.client, &Tenant { name: name(op).into(), ids: like.ids.clone() }, concurrency)
+}
+
+/// What the bare route calls an operation: as long as the tenant's name is that it stands for.
+pub(crate) fn name(op: Op) -> &'static str {
+    match op {
+        Op::Get => "bare00",
+        Op::ByUserName => "bare01",
+        Op::ByExternalId => "bare02",
+        _ => "bare03",
+    }
+}
+
+/// The answer to an operation on a user, or page, in the middle.
+pub(crate) fn answer(site: &Site, server: &Process, tenant: &Tenant, op: Op) -> Result<Fetched> {
+    let mut path = String::new();
+    read_path(&mut path, op, tenant.ids.len() / 2, &tenant.ids);
+    site.get(server, &tenant.name, &path)
+}
+
+/// Bulk requests, where the server says that it takes them.
+fn bulk(plan: &Plan, site: &Site, report: &mut Report, server: &Process, tenants: &[Tenant]) -> Result<()> {
+    let first = tenants.first().context("no tenant")?;
+    let config = site.get(server, &first.name, "ServiceProviderConfig")?;
+    let config: serde_json::Value = serde_json::from_slice(&config.body)?;
+    if config["bulk"]["supported"] != true {
+        eprintln!("bulk: the server does not offer it");
+        return Ok(());
+    }
+    for tenant in tenants {
+        let (client, name) = (site.client.clone(), tenant.name.to_string());
+        let asks: Asks = Box::new(move |_| {
+            let (client, name, mut next) = (client.clone(), name.clone(), Random::another());
+            Box::new(move |out| {
+                let first = 70_000_000 + next.below(29_000_000) as u64;
+                client.send(out, "POST", &name, "Bulk", &bulk_body(first));
+                true
+            })
+        });
+        let contender = Contender::server(format!("{} users", tenant.ids.len()), server.target(), 1, asks);
+        let measured = rounds(plan.rounds, plan.until(), vec![contender])?;
+        report.row(Row {
+            what: format!("bulk of {BULK} creates"),
+            unit: "users",
+            amount: tenant.ids.len() as u64,
+            concurrency: 1,
+            sample: measured.median(0),
+            of_bare_route: None,
+            of_plain_sqlite: None,
+        });
+    }
+    Ok(())
+}
+
+fn bulk_body(first: u64) -> String {
+    let operations: Vec<String> = (first..first + BULK)
+        .map(|number| {
+            let data = people::user(number, 0);
+            format!(r#"{{"method":"POST","path":"/Users","bulkId":"b{number}","data":{data}}}"#)
+        })
+        .collect();
+    format!(
+        r#"{{"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],"Operations":[{}]}}"#,
+        operations.join(",")
+    )
+}
+
+/// Bytes as MiB.
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}
+
+/// The asks of one request by many, for where nothing varies.
+pub(crate) fn same(site: &Site, tenant: &str, path: &str) -> Asks {
+    always(site.client.get_alone(tenant, path))
+}
