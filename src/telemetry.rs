@@ -28,7 +28,11 @@ pub fn start(filter: &str, format: Option<Format>) -> Result<(), String> {
     let filter = filter_of(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would tell of a log that cannot be written on that same log, and panic when that fails as well.
+        .log_internal_errors(false);
     let started = match format {
         Format::Text => lines.with_target(false).with_ansi(may_colour(&std::io::stderr())).try_init(),
         Format::Json => lines.json().flatten_event(true).try_init(),

@@ -206,6 +206,14 @@ impl Server {
         send_signal(name, id);
     }
 
+    /// Bounds the size of every file that the process writes, or takes the bound away: `bytes` or `unlimited`.
+    pub(crate) fn limit_file_size(&self, bytes: &str) {
+        let id = self.child.as_ref().map(Child::id).unwrap();
+        let limit = format!("--fsize={bytes}:");
+        let set = Command::new("prlimit").args(["--pid", &id.to_string(), &limit]).status();
+        assert!(set.unwrap().success());
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn ended(mut self) -> ExitStatus {
         wait(self.child.take().unwrap())
