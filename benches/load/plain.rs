@@ -17,7 +17,8 @@ const BY_ID: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms
 const BY_NAME: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
                          FROM resources WHERE kind = ?1 AND name_key = ?2";
 const BY_EXTERNAL_ID: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
-                                FROM resources WHERE external_id = ?2 AND kind = ?1";
+                                FROM resources INDEXED BY resources_by_external_id
+                               WHERE external_id = ?2 AND kind = ?1";
 const PAGE: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
                       FROM resources INDEXED BY resources_by_kind
                      WHERE kind = ?1 AND seq >= ?2 ORDER BY seq LIMIT 100";

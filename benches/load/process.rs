@@ -30,14 +30,16 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the server in a folder that has a `tenants.toml`. Its log, a JSON line for each request as in
-    /// service, goes to a file in that folder.
+    /// service, goes to a file in a folder of its own: the server watches the one with the configuration.
     pub(crate) fn server(folder: &Path) -> Result<Process> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ici-scim"));
         for name in ["CONFIG", "DATA_DIR", "PUBLIC_URL", "LISTEN", "LOG", "LOG_FORMAT"] {
             command.env_remove(format!("ICI_SCIM_{name}"));
         }
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.join("tenants.toml"));
-        Process::start(command, &folder.join("server.log"))
+        let logs = folder.join("log");
+        fs::create_dir_all(&logs)?;
+        Process::start(command, &logs.join("server.log"))
     }
 
     /// Starts the bare warp route, which is this program with another argument.

@@ -115,7 +115,7 @@ impl Server {
                 Arc::new(SystemClock),
             )?;
             let _lock = take_data_dir(&tenants.snapshot().settings().server.data_dir)?;
-            let _watch = tenants.watch()?;
+            let _watch = tenants.watch();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
             ready(address)?;

@@ -170,15 +170,32 @@ fn bounded<T, E: From<Error>>(
         told.fetch_or(enough, Ordering::Relaxed);
         enough
     };
-    let begun = connection
-        .progress_handler(steps, Some(look))
-        .and_then(|()| Transaction::new_unchecked(connection, TransactionBehavior::Deferred));
-    // Nothing was written: rolling back, on drop, ends a read as well as a commit.
-    let answer = begun
-        .map_err(|error| E::from(Error::from(error)))
-        .and_then(|transaction| read(&ReadTx { connection: &transaction }));
+    let begun = connection.progress_handler(steps, Some(look)).and_then(|()| Snapshot::begin(connection));
+    let answer =
+        begun.map_err(|error| E::from(Error::from(error))).and_then(|_snapshot| read(&ReadTx { connection }));
     let unbound = connection.progress_handler(0, None::<fn() -> bool>);
     if stopped.load(Ordering::Relaxed) || unbound.is_err() { Bounded::Stopped } else { Bounded::Done(answer) }
+}
+
+/// A read transaction, ended on drop. Its statements come from the connection's cache: reading them anew would
+/// cost as much as a look-up does.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Snapshot<'c>> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Snapshot(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if ended.is_err() {
+            // An interrupted statement can have ended it already; then there is nothing left to end.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 fn connection(

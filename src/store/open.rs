@@ -1,5 +1,6 @@
 //! How a tenant's file is opened: whose it is, which schema it has, which settings its connections get.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
         file: file.display().to_string(),
         reason: error.to_string(),
     };
+    make_private(file)
+        .map_err(|error| Error::CannotOpen { file: file.display().to_string(), reason: error.to_string() })?;
     let mut connection = Connection::open(file).map_err(|error| cannot_open(&error))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let application_id: i64 = connection
@@ -79,6 +82,16 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
         migrate(&mut connection)?;
     }
     Ok(())
+}
+
+/// A new file is for the server's user alone, whatever the mask says: it holds personal data. SQLite gives the
+/// files beside it the same mode. One that is there keeps the mode its operator gave it.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), Error> {

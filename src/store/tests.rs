@@ -132,6 +132,20 @@ fn connections_have_the_settings_that_durability_and_safety_need() {
 }
 
 #[test]
+fn new_files_are_for_the_servers_user_alone_and_old_ones_keep_their_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    write(&store, |tx| insert(tx, Kind::User, "1", &user("ann", true))).unwrap();
+    let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("t.sqlite"), mode("t.sqlite-wal"), mode("t.sqlite-shm")], [0o600; 3]);
+    drop(store);
+    std::fs::set_permissions(folder.path().join("t.sqlite"), PermissionsExt::from_mode(0o660)).unwrap();
+    drop(open(&folder));
+    assert_eq!(mode("t.sqlite"), 0o660);
+}
+
+#[test]
 fn a_job_that_fails_undoes_itself_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

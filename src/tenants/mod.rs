@@ -5,7 +5,7 @@
 //! answered is the directory's business, HTTP is `web`'s.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -140,8 +140,13 @@ pub fn take_data_dir(data_dir: &Path) -> Result<std::fs::File, Error> {
         |error: std::io::Error| Error::DataDir { folder: data_dir.to_owned(), reason: error.to_string() };
     DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(data_dir).map_err(unusable)?;
     let file = data_dir.join(".server.lock");
-    let lock =
-        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(file).map_err(unusable)?;
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::DataDirTaken { folder: data_dir.to_owned() }),

@@ -1,26 +1,20 @@
 //! Takes a changed configuration file into service. A faulty one changes nothing and is reported.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-
 use crate::config::{ServerSettings, Settings, TenantName, TenantSettings, TokenSettings};
+use crate::tenants::Tenants;
 use crate::tenants::config_file;
 use crate::tenants::snapshot::Snapshot;
-use crate::tenants::{Error, Tenants};
 
-/// How long the folder must be quiet before the file is read: who writes it may not be done yet.
-const QUIET: Duration = Duration::from_millis(100);
-/// Most such pauses before the file is read all the same.
-const PAUSES_MAX: usize = 4;
-/// How often the file is looked at without being told of a change: for folders that cannot be watched
-/// (network file systems) and links into other folders.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the file is looked at. A change is taken at the second look that finds it, so that a file which is
+/// just being written is left alone: in service within half a second, or a little more.
+///
+/// Looking beats being told by the system: it works on every file system and through any link, costs next to
+/// nothing, and is not woken by every line of a log that happens to be written into the same folder.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a reload has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +35,6 @@ pub struct ReloadSummary {
 
 /// Watches the configuration file for as long as it is held.
 pub struct Watch {
-    // Some systems have nothing to watch with; then the file is only looked at.
-    _watcher: Option<notify::RecommendedWatcher>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -52,9 +44,12 @@ impl Drop for Watch {
     }
 }
 
+/// What reading the file gave.
+pub(super) type Read = Result<String, std::io::ErrorKind>;
+
 /// The text that was read last, be it in force or faulty.
 #[derive(Default)]
-pub(super) struct LastText(Option<Result<String, std::io::ErrorKind>>);
+pub(super) struct LastText(Option<Read>);
 
 impl Tenants {
     /// Reads the configuration file and takes it into service; requests in flight keep what they began with.
@@ -66,14 +61,16 @@ impl Tenants {
         self.reload_text(&mut self.last_text())
     }
 
-    /// [`Tenants::reload`], unless the text is the one that was read last.
-    fn reload_if_changed(&self) {
+    /// [`Tenants::reload`], when the text is another than the one read last, and the same as at the look
+    /// before. Gives what it saw.
+    pub(super) fn look(&self, before: Option<Read>) -> Option<Read> {
         let mut last = self.last_text();
-        let read = config_file::read(&self.config_file).map_err(|error| error.kind());
-        if last.0.as_ref() != Some(&read) {
+        let read = Some(config_file::read(&self.config_file).map_err(|error| error.kind()));
+        if last.0 != read && before == read {
             // It is reported there.
             let _ = self.reload_text(&mut last);
         }
+        read
     }
 
     /// One reload at a time.
@@ -116,52 +113,21 @@ impl Tenants {
 
     /// Takes the file into service whenever it changes, within a second, for as long as the watch is held.
     /// Must be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// None at present: where the folder cannot be watched the file is looked at twice a second.
-    pub fn watch(self: &Arc<Self>) -> Result<Watch, Error> {
-        let changed = Arc::new(Notify::new());
-        let watcher = watch_folder(&config_file::folder_of(&self.config_file), Arc::clone(&changed));
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "the configuration's folder cannot be watched; the file is looked at");
-        }
-        let task = tokio::spawn(Arc::clone(self).follow(changed));
-        Ok(Watch { _watcher: watcher.ok(), task })
+    pub fn watch(self: &Arc<Self>) -> Watch {
+        Watch { task: tokio::spawn(Arc::clone(self).follow()) }
     }
 
-    async fn follow(self: Arc<Self>, changed: Arc<Notify>) {
+    async fn follow(self: Arc<Self>) {
+        // The first looks catch what happened between the start of the program and now.
+        let mut seen = None;
+        let mut looks = tokio::time::interval(LOOK);
         loop {
-            // The first look catches what happened between the start of the program and now.
-            let tenants = Arc::clone(&self);
-            let _ = tokio::task::spawn_blocking(move || tenants.reload_if_changed()).await;
-            if timeout(LOOK, changed.notified()).await.is_ok() {
-                settle(&changed).await;
-            }
+            looks.tick().await;
+            let (tenants, before) = (Arc::clone(&self), seen);
+            let looked = tokio::task::spawn_blocking(move || tenants.look(before)).await;
+            seen = looked.unwrap_or_default();
         }
     }
-}
-
-/// Waits until nothing changes any more, but not for ever.
-async fn settle(changed: &Notify) {
-    for _ in 0..PAUSES_MAX {
-        if timeout(QUIET, changed.notified()).await.is_err() {
-            return;
-        }
-        // Many events in a row are one change.
-        sleep(QUIET / 10).await;
-    }
-}
-
-fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<notify::RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading the file is an event too, and ours must not wake us.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            changed.notify_one();
-        }
-    })?;
-    // The folder and not the file, which is replaced by another one.
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
 }
 
 fn log(summary: &ReloadSummary) {
@@ -251,42 +217,6 @@ fn tokens(settings: &Settings) -> HashSet<(&TenantName, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-
-    #[tokio::test]
-    async fn a_watched_folder_tells_of_changes() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("tenants.toml");
-        fs::write(&file, "").unwrap();
-        let changed = Arc::new(Notify::new());
-        let _watcher = watch_folder(folder.path(), Arc::clone(&changed)).unwrap();
-        let told = || timeout(Duration::from_secs(20), changed.notified());
-        fs::write(&file, "x").unwrap();
-        told().await.unwrap();
-        config_file::replace(&file, "y").unwrap();
-        told().await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_of_changes_is_waited_for_but_not_for_ever() {
-        let changed = Arc::new(Notify::new());
-        let started = tokio::time::Instant::now();
-        settle(&changed).await;
-        assert_eq!(started.elapsed(), QUIET);
-        let endless = tokio::spawn({
-            let changed = Arc::clone(&changed);
-            async move {
-                loop {
-                    changed.notify_one();
-                    sleep(QUIET / 3).await;
-                }
-            }
-        });
-        let started = tokio::time::Instant::now();
-        settle(&changed).await;
-        assert!(started.elapsed() < LOOK);
-        endless.abort();
-    }
 
     #[test]
     fn differences_are_counted() {

@@ -334,7 +334,7 @@ async fn wait_until(tenants: &Tenants, expected: &[&str]) {
 async fn a_changed_file_is_in_service_within_a_second_however_it_was_changed() {
     let bench = Bench::new();
     let tenants = bench.tenants();
-    let _watch = tenants.watch().unwrap();
+    let _watch = tenants.watch();
     bench.write("[tenants.in-place]\n");
     wait_until(&tenants, &["in-place"]).await;
     crate::tenants::config_file::replace(&bench.file(), "[tenants.renamed]\n").unwrap();
@@ -352,7 +352,7 @@ async fn a_changed_file_is_in_service_within_a_second_however_it_was_changed() {
     std::os::unix::fs::symlink("second", at("then")).unwrap();
     fs::rename(at("then"), at("now")).unwrap();
     wait_until(&tenants, &["second"]).await;
-    // In a folder that is not watched.
+    // In another folder than the link's.
     fs::write(at("second").join("tenants.toml"), "[tenants.third]\n").unwrap();
     wait_until(&tenants, &["third"]).await;
     // A faulty file is no reason to stop watching.
@@ -362,11 +362,25 @@ async fn a_changed_file_is_in_service_within_a_second_however_it_was_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_still_being_written_is_left_alone_until_two_looks_agree() {
+    let bench = Bench::new();
+    let tenants = bench.tenants();
+    let half = Some(Ok("[tenants.half]\n".to_owned()));
+    bench.write("[tenants.half]\n");
+    assert_eq!(tenants.look(None), half, "seen once, not taken");
+    bench.write("[tenants.whole]\n");
+    let whole = tenants.look(half.clone());
+    assert!(!tenants.snapshot().settings().tenants.keys().any(|name| name.to_string() == "half"));
+    assert_eq!(tenants.look(whole.clone()), whole);
+    wait_until(&tenants, &["whole"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changed_before_the_watch_began_is_seen_too() {
     let bench = Bench::new();
     let tenants = bench.tenants();
     bench.write("[tenants.early]\n");
-    let watch = tenants.watch().unwrap();
+    let watch = tenants.watch();
     wait_until(&tenants, &["early"]).await;
     drop(watch);
 }

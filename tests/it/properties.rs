@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::client::{group_ids, member_ids};
+use crate::support::client::{encode, group_ids, member_ids};
 use crate::support::{Client, Tenant, file, okta};
 
 /// A request, in numbers: which of the resources there are is decided when it is carried out.
@@ -407,6 +407,139 @@ fn whatever_is_sent_is_taken_or_refused_and_what_is_taken_comes_back_the_same_tw
             prop_assert_eq!(&read, &reply.json);
             let put = client.put(&path, read.clone());
             prop_assert_eq!(&put.json, &read, "an echo is no change: {}", put);
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// Paths of every kind: good, bad, and strange.
+fn any_path() -> impl Strategy<Value = Option<String>> {
+    let name = || {
+        prop::sample::select(vec![
+            "userName",
+            "title",
+            "name",
+            "name.givenName",
+            "emails",
+            "emails.value",
+            "emails.primary",
+            "roles",
+            "addresses",
+            "active",
+            "externalId",
+            "password",
+            "groups",
+            "id",
+            "meta",
+            "schemas",
+            "other",
+            "other.sub",
+            okta::ENTERPRISE,
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value",
+            "urn:ietf:params:scim:schemas:core:2.0:User:emails",
+            "urn:x:1.0:y",
+            "urn:x:1.0:y:z",
+            "urn:x:1.0:y:z.w",
+        ])
+    };
+    let filter = prop::sample::select(vec![
+        "",
+        "[type eq \"work\"]",
+        "[type eq \"home\"].value",
+        "[value pr].display",
+        "[primary eq true]",
+        "[not (type eq \"work\")].primary",
+        "[value co \"x\" and type ne null]",
+        "[x eq 1]",
+    ]);
+    prop_oneof![
+        1 => Just(None),
+        8 => (name(), filter).prop_map(|(name, filter)| Some(format!("{name}{filter}"))),
+        1 => "\\PC{0,12}".prop_map(Some),
+    ]
+}
+
+#[test]
+fn whatever_patch_is_sent_is_taken_or_refused_and_leaves_a_resource_that_can_be_put_back() {
+    let client = Tenant::fresh().client();
+    let operation = (prop::sample::select(vec!["add", "replace", "remove", "Add"]), any_path(), any_json());
+    let outcome = runner(150).run(&vec(operation, 1..4), |operations| {
+        empty(&client);
+        let made = client.create("/Users", okta::user("patient@x.test"));
+        let path = format!("/Users/{}", made.id());
+        let operations: Vec<Value> = operations
+            .into_iter()
+            .map(|(op, path, value)| json!({ "op": op, "path": path, "value": value }))
+            .collect();
+        let reply = client.patch(&path, okta::patch(json!(operations)));
+        prop_assert!(matches!(reply.status, 200 | 400), "{:?}: {}", operations, reply);
+        let after = client.get(&path).json;
+        prop_assert_eq!(&after, if reply.status == 200 { &reply.json } else { &made.json });
+        let put = client.put(&path, after.clone());
+        prop_assert_eq!(&put.json, &after, "an echo is no change: {}", put);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn whatever_filter_is_sent_is_answered_or_refused() {
+    let client = Tenant::fresh().client();
+    client.create("/Users", okta::user("a@x.test"));
+    let words = vec![
+        "userName",
+        "emails",
+        "emails.value",
+        "name",
+        "active",
+        "meta.created",
+        "groups",
+        "groups.$ref",
+        "id",
+        "password",
+        "urn:x:1.0:y:z",
+        okta::ENTERPRISE,
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value",
+        "eq",
+        "ne",
+        "co",
+        "sw",
+        "ew",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "pr",
+        "and",
+        "or",
+        "not",
+        "(",
+        ")",
+        "[",
+        "]",
+        "].value",
+        "\"a\"",
+        "\"\"",
+        "true",
+        "null",
+        "12",
+        "-1.5e3",
+        "\"2026-01-01T00:00:00Z\"",
+        "\"",
+        "\\",
+        ".",
+        ":",
+        "ä",
+        "emails[type",
+    ];
+    let soup = vec(prop::sample::select(words), 1..10).prop_map(|words| words.join(" "));
+    let outcome = runner(300).run(&prop_oneof![3 => soup, 1 => "\\PC{0,40}"], |filter| {
+        for kind in ["Users", "Groups"] {
+            let reply = client.get(&format!("/{kind}?filter={}", encode(&filter)));
+            prop_assert!(matches!(reply.status, 200 | 400), "{}: {}", filter, reply);
         }
         Ok(())
     });

@@ -181,6 +181,48 @@ fn a_new_primary_value_takes_the_place_of_the_old() {
 }
 
 #[test]
+fn an_element_without_a_value_does_not_outlive_the_request() {
+    let mut wrong = Vec::new();
+    for operation in [
+        json!({ "op": "add", "path": "roles[type eq \"X\"]", "value": {} }),
+        json!({ "op": "add", "path": "roles[type eq \"X\"].display", "value": "d" }),
+        json!({ "op": "remove", "path": "emails[type eq \"home\"].value" }),
+        json!({ "op": "replace", "path": "emails[type eq \"home\"].value", "value": "" }),
+        json!({ "op": "replace", "path": "emails[type eq \"home\"]", "value": { "display": "d" } }),
+    ] {
+        let ann = Patient::new();
+        let after = ann.send(json!([operation]));
+        assert!(matches!(after.status, 200 | 400), "{after}");
+        let read = ann.client.get(&ann.path);
+        for name in ["emails", "roles"] {
+            for element in read[name].as_array().unwrap_or(&Vec::new()) {
+                if element.get("value").is_none() {
+                    wrong.push(format!("{operation}: {element}"));
+                }
+            }
+        }
+        if ann.client.put(&ann.path, read.json.clone()).json != read.json {
+            wrong.push(format!("{operation}: an echo is a change"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_element_may_come_bit_by_bit_within_a_request() {
+    // As Entra ID sends a role: the value is not the first.
+    let ann = Patient::new();
+    let bits = json!([
+        { "op": "Add", "path": "roles[primary eq \"True\"].display", "value": "Admin" },
+        { "op": "Add", "path": "roles[primary eq \"True\"].value", "value": "admin" },
+    ]);
+    assert_eq!(
+        ann.patched(bits)["roles"],
+        json!([{ "value": "admin", "display": "Admin", "primary": true }])
+    );
+}
+
+#[test]
 fn each_refusal_has_its_keyword_and_changes_nothing() {
     let ann = Patient::new();
     for (operation, scim_type) in [
