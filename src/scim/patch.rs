@@ -167,7 +167,14 @@ pub fn apply(
             None => patching.at_resource(operation.verb, operation.value)?,
         }
     }
-    resource::finish(&mut patching.result.doc, schema)?;
+    let doc = &mut patching.result.doc;
+    target::prune(doc, &schema.core.attributes);
+    for extension in &schema.extensions {
+        if let Some(Value::Object(inside)) = doc.get_mut(&extension.id) {
+            target::prune(inside, &extension.attributes);
+        }
+    }
+    resource::finish(doc, schema)?;
     Ok(patching.result)
 }
 

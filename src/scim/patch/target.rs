@@ -235,7 +235,7 @@ fn by_sub_attribute(
         elements.push(Value::Object(Map::new()));
     }
     change_elements(&mut elements, |_| true, attribute, verb, sub, &value)?;
-    Ok(kept(elements, attribute))
+    Ok(kept(elements))
 }
 
 /// Applies a sub-attribute's change to the chosen elements; gives how many there were.
@@ -263,14 +263,24 @@ fn change_elements(
     Ok(count)
 }
 
-/// What is left of the elements: those without a value, where there should be one, are gone.
-fn kept(mut elements: Vec<Value>, attribute: &Attribute) -> Option<Value> {
-    let carries_value = attribute.sub("value").is_some();
-    elements.retain(|element| match element {
-        Value::Object(object) => !object.is_empty() && (!carries_value || object.contains_key("value")),
-        _ => true,
-    });
+/// What is left of the elements; those that are empty are gone.
+fn kept(mut elements: Vec<Value>) -> Option<Value> {
+    elements.retain(|element| element.as_object().is_none_or(|object| !object.is_empty()));
     (!elements.is_empty()).then_some(Value::Array(elements))
+}
+
+/// Drops what is left without a value where there should be one. Only at the end of a request: Entra ID sends an
+/// element bit by bit, and its value need not come first.
+pub(super) fn prune(holder: &mut Map<String, Value>, attributes: &[Attribute]) {
+    let carriers =
+        attributes.iter().filter(|attribute| attribute.multi_valued && attribute.sub("value").is_some());
+    for attribute in carriers {
+        let Some(Value::Array(elements)) = holder.get_mut(&attribute.name) else { continue };
+        elements.retain(|element| element.as_object().is_none_or(|object| object.contains_key("value")));
+        if elements.is_empty() {
+            holder.shift_remove(&attribute.name);
+        }
+    }
 }
 
 fn by_filter(
@@ -321,7 +331,7 @@ fn by_filter(
     if single {
         return Ok(elements.pop().filter(|value| value.as_object().is_none_or(|object| !object.is_empty())));
     }
-    Ok(kept(elements, attribute))
+    Ok(kept(elements))
 }
 
 /// The element that `emails[type eq "work"].value` describes, with the value in it.
