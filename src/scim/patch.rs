@@ -298,6 +298,7 @@ impl Patching<'_> {
     /// A path below a URN: an attribute of an extension, or the extension as a whole.
     fn at_urn(&mut self, verb: Verb, path: &PatchPath, urn: &str, value: Option<Value>) -> Result<(), Error> {
         let schema = self.schema;
+        resource::check_urn(urn).map_err(as_path_error)?;
         let whole = whole_urn(path);
         let value = value.unwrap_or(Value::Null);
         if path.filter.is_none() {

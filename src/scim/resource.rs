@@ -435,7 +435,10 @@ fn check_key(key: &str) -> Result<(), Error> {
 }
 
 /// A URN goes into `schemas` and into JSON paths, so it is held to the characters of RFC 8141 that need no care.
-fn check_urn(urn: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// 400 `invalidSyntax` when it has others, or too many.
+pub fn check_urn(urn: &str) -> Result<(), Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":._-~/+%".contains(c);
     if urn.len() > KEY_CHARS_MAX || !urn.chars().all(plain) {
         return Err(Error::invalid_syntax(format!(

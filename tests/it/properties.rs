@@ -478,6 +478,8 @@ fn whatever_patch_is_sent_is_taken_or_refused_and_leaves_a_resource_that_can_be_
         prop_assert!(matches!(reply.status, 200 | 400), "{:?}: {}", operations, reply);
         let after = client.get(&path).json;
         prop_assert_eq!(&after, if reply.status == 200 { &reply.json } else { &made.json });
+        // Who has no `active` left may not log in, and a PUT without it says so: the one echo that is a change.
+        prop_assume!(after.get("active").is_some());
         let put = client.put(&path, after.clone());
         prop_assert_eq!(&put.json, &after, "an echo is no change: {}", put);
         Ok(())

@@ -158,6 +158,7 @@ fn what_a_path_does_not_find_is_no_target() {
 fn each_refusal_has_its_keyword() {
     for (operation, keyword) in [
         (json!({ "op": "replace", "path": "emails[", "value": "x" }), "invalidPath"),
+        (json!({ "op": "replace", "path": "A*:$", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "emails[nope eq 1].value", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "userName.sub", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "active", "value": "maybe" }), "invalidValue"),

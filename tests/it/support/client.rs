@@ -199,7 +199,8 @@ impl Reply {
         let detail = self["detail"].as_str().unwrap_or_default();
         let one_line = !detail.chars().any(char::is_control);
         assert!(detail.ends_with('.') && one_line, "{self}: no sentence");
-        assert!(!detail.contains(". "), "{self}: more than one sentence");
+        let next = detail.split(". ").skip(1).find(|next| next.starts_with(char::is_uppercase));
+        assert_eq!(next, None, "{self}: more than one sentence");
         if let Some(kind) = self.json.get("scimType") {
             assert!(kind.is_string(), "{self}");
         }
