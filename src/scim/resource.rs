@@ -54,7 +54,7 @@ impl Draft {
         let mut doc = Map::new();
         let mut members = None;
         let mut password = None;
-        for (key, value) in body {
+        for (key, value) in lift(body, schema)? {
             if key.eq_ignore_ascii_case("schemas") {
                 check_schemas(&value, schema)?;
             } else if schema.kind == Kind::Group && key.eq_ignore_ascii_case("members") {
@@ -68,6 +68,76 @@ impl Draft {
         finish(&mut doc, schema)?;
         Ok(Draft { doc, members, password })
     }
+}
+
+/// Brings attributes to their place that are named as PATCH and filters name them: with the core schema's URN,
+/// with an extension's, or with a dot.
+fn lift(body: Map<String, Value>, schema: &ResourceSchema) -> Result<Map<String, Value>, Error> {
+    let mut lifted = Map::new();
+    for (key, value) in body {
+        if schema.is_core(&key) {
+            match value {
+                Value::Object(inside) => {
+                    for (name, value) in inside {
+                        put(&mut lifted, name, value)?;
+                    }
+                }
+                Value::Null => {}
+                _ => return Err(Error::invalid_syntax(format!("{} must be a JSON object.", schema.core.id))),
+            }
+        } else if let Some(name) = below(&key, &schema.core.id) {
+            put(&mut lifted, name.to_owned(), value)?;
+        } else if let Some((id, name)) =
+            schema.extensions.iter().find_map(|extension| Some((&extension.id, below(&key, &extension.id)?)))
+        {
+            put(&mut lifted, id.clone(), Value::Object(Map::from_iter([(name.to_owned(), value)])))?;
+        } else if let Some((head, sub)) = key.split_once('.')
+            && let Some(attribute) = schema.attribute(head)
+        {
+            if attribute.multi_valued || attribute.data_type != Type::Complex {
+                return Err(Error::invalid_syntax(format!(
+                    "{} cannot be sent by a name with a dot.",
+                    attribute.name
+                )));
+            }
+            let inside = Value::Object(Map::from_iter([(sub.to_owned(), value)]));
+            put(&mut lifted, attribute.name.clone(), inside)?;
+        } else {
+            put(&mut lifted, key, value)?;
+        }
+    }
+    Ok(lifted)
+}
+
+/// What follows a schema's URN and a colon.
+fn below<'a>(key: &'a str, urn: &str) -> Option<&'a str> {
+    let start = key.get(..urn.len())?;
+    let rest = key.get(urn.len()..)?.strip_prefix(':')?;
+    (start.eq_ignore_ascii_case(urn) && !rest.is_empty()).then_some(rest)
+}
+
+/// Puts a value under a key; objects that meet there become one.
+fn put(map: &mut Map<String, Value>, key: String, value: Value) -> Result<(), Error> {
+    let held = map.keys().find(|held| held.eq_ignore_ascii_case(&key)).cloned();
+    match (held.and_then(|held| map.get_mut(&held)), value) {
+        (Some(Value::Object(held)), Value::Object(value)) => {
+            for (name, value) in value {
+                insert_once(held, name, value, &key)?;
+            }
+            Ok(())
+        }
+        (Some(_), _) => Err(twice(&key)),
+        (None, value) => {
+            map.insert(key, value);
+            Ok(())
+        }
+    }
+}
+
+/// Whether a key is one that no document may hold, wherever it stands: a password is kept as a hash, elsewhere,
+/// or not at all.
+pub fn is_password(key: &str) -> bool {
+    key.eq_ignore_ascii_case("password")
 }
 
 /// One key of a resource, made canonical; `None` when it is read-only or unassigned.
@@ -109,6 +179,7 @@ pub fn extension_value(urn: &str, value: Value, known: Option<&Schema>) -> Resul
     for (key, value) in object {
         match known.attribute(&key) {
             Some(attribute) if attribute.mutability == Mutability::ReadOnly => {}
+            None if is_password(&key) => {}
             Some(attribute) => {
                 if let Some(value) = attribute_value(attribute, value, &attribute.name)? {
                     insert_once(&mut made, attribute.name.clone(), value, &key)?;
@@ -215,6 +286,9 @@ fn complex_value(attribute: &Attribute, value: Value, place: &str) -> Result<Opt
     };
     let mut made = Map::new();
     for (key, value) in object {
+        if is_password(&key) {
+            continue;
+        }
         let (name, value) = match attribute.sub(&key) {
             Some(sub) => (sub.name.clone(), attribute_value(sub, value, &format!("{place}.{}", sub.name))?),
             None => {
@@ -251,7 +325,7 @@ pub fn clean(value: Value) -> Result<Option<Value>, Error> {
             let mut made = Map::new();
             for (key, value) in object {
                 check_key(&key)?;
-                if let Some(value) = clean(value)? {
+                if let Some(value) = clean(value)?.filter(|_| !is_password(&key)) {
                     made.insert(key, value);
                 }
             }
@@ -261,11 +335,12 @@ pub fn clean(value: Value) -> Result<Option<Value>, Error> {
     })
 }
 
-/// Reads a list of members, one member, or nothing. A member is `{"value": id}` or a plain id; what has no value
-/// is passed over, and a member that is there twice counts once.
+/// Reads a list of members, one member, or nothing. A member is `{"value": id}`, `{"$ref": address}` or a plain id;
+/// what has an empty value is passed over, and a member that is there twice counts once.
 ///
 /// # Errors
-/// 400 `invalidValue` when an element is neither.
+/// 400 `invalidValue` when an element is none of these: a list that was meant to name people must not empty a
+/// group.
 pub fn members_from(value: Value) -> Result<Vec<MemberRef>, Error> {
     let elements = match value {
         Value::Array(elements) => elements,
@@ -297,10 +372,12 @@ pub fn members_from(value: Value) -> Result<Vec<MemberRef>, Error> {
 }
 
 fn member_from(object: Map<String, Value>) -> Result<Option<MemberRef>, Error> {
-    let mut id = None;
-    let mut display = None;
+    let (mut id, mut address, mut display) = (None, None, None);
+    let says_something = object.values().any(|value| !value.is_null());
+    let has_value = object.keys().any(|key| key.eq_ignore_ascii_case("value"));
     for (key, value) in object {
         match value {
+            Value::String(text) if key.eq_ignore_ascii_case("$ref") => address = Some(text),
             Value::String(text) if key.eq_ignore_ascii_case("value") => {
                 check_text(&text, "members.value")?;
                 id = Some(text);
@@ -315,6 +392,11 @@ fn member_from(object: Map<String, Value>) -> Result<Option<MemberRef>, Error> {
             }
             _ => {}
         }
+    }
+    let in_address = || address?.rsplit('/').next().map(str::to_owned);
+    let id = if has_value { id } else { in_address() };
+    if id.is_none() && says_something && !has_value {
+        return Err(Error::invalid_value("Each of members must have the member's id as value."));
     }
     Ok(id.map(|id| MemberRef { id, display }))
 }
@@ -450,9 +532,15 @@ pub fn check_urn(urn: &str) -> Result<(), Error> {
 
 fn insert_once(map: &mut Map<String, Value>, name: String, value: Value, key: &str) -> Result<(), Error> {
     if map.insert(name, value).is_some() {
-        return Err(Error::invalid_syntax(format!("The attribute {key} is there twice, in different case.")));
+        return Err(twice(key));
     }
     Ok(())
+}
+
+/// The refusal of an attribute that is named twice, be it in different case.
+pub fn twice(key: &str) -> Error {
+    let shown: String = key.chars().take(64).collect();
+    Error::invalid_syntax(format!("The attribute {shown} is there twice."))
 }
 
 /// The map with the known attributes first, in the schema's order, and the others as they came.
@@ -580,15 +668,17 @@ mod tests {
 
     #[test]
     fn members_are_read_in_every_form_and_count_once() {
-        let members = members_from(json!([{ "value": "1", "display": "a", "type": "User" }, "2", { "VALUE": "1" }, { "display": "x" }, null])).unwrap();
+        let members = members_from(json!([{ "value": "1", "display": "a", "type": "User" }, "2", { "VALUE": "1" }, { "$ref": "https://h/Users/3" }, { "value": null, "display": "x" }, null])).unwrap();
         assert_eq!(
             members,
             [
                 MemberRef { id: "1".into(), display: Some("a".into()) },
-                MemberRef { id: "2".into(), display: None }
+                MemberRef { id: "2".into(), display: None },
+                MemberRef { id: "3".into(), display: None }
             ]
         );
         assert!(members_from(json!([])).unwrap().is_empty());
         assert!(members_from(json!([7])).is_err());
+        assert!(members_from(json!([{ "display": "x" }])).is_err());
     }
 }
