@@ -225,6 +225,10 @@ impl Patching<'_> {
             if key.eq_ignore_ascii_case("schemas") || self.is_read_only(&key) {
                 continue;
             }
+            if self.schema.is_core(&key) {
+                self.at_resource(verb, Some(value))?;
+                continue;
+            }
             if let Some(urn) = self.whole_extension(&key, &value) {
                 self.at_extension(verb, &urn, value)?;
             } else if self.schema.attribute(&key).is_some() {
@@ -262,19 +266,30 @@ impl Patching<'_> {
         (!inside_known && value.is_object()).then(|| key.to_owned())
     }
 
+    /// An extension as a whole: what its value names is changed, and nothing else.
     fn at_extension(&mut self, verb: Verb, urn: &str, value: Value) -> Result<(), Error> {
-        let known = self.schema.extension(urn);
-        let made = resource::extension_value(urn, value, known)?;
-        match (verb, made) {
-            (Verb::Remove, _) | (Verb::Replace | Verb::Add, None) => {
+        let unassigned = value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
+        match (verb, value) {
+            (Verb::Remove, _) => {
                 self.result.doc.shift_remove(urn);
             }
-            (Verb::Replace | Verb::Add, Some(Value::Object(made))) => {
-                let held = self.result.doc.entry(urn.to_owned()).or_insert_with(|| Value::Object(Map::new()));
-                target::merge(held, made);
+            (Verb::Replace, _) if unassigned => {
+                self.result.doc.shift_remove(urn);
             }
-            (Verb::Replace | Verb::Add, Some(made)) => {
-                self.result.doc.insert(urn.to_owned(), made);
+            (Verb::Add, _) if unassigned => {}
+            (_, Value::Object(object)) => {
+                for (key, value) in object {
+                    let path = PatchPath {
+                        attr: AttrPath { urn: Some(urn.to_owned()), name: key, sub: None },
+                        filter: None,
+                    };
+                    self.inside(verb, &path, urn, value)?;
+                }
+            }
+            (_, value) => {
+                if let Some(made) = resource::extension_value(urn, value, self.schema.extension(urn))? {
+                    self.result.doc.insert(urn.to_owned(), made);
+                }
             }
         }
         Ok(())
@@ -300,6 +315,9 @@ impl Patching<'_> {
         let schema = self.schema;
         resource::check_urn(urn).map_err(as_path_error)?;
         let whole = whole_urn(path);
+        if schema.is_core(&whole) && path.filter.is_none() {
+            return self.at_resource(verb, value);
+        }
         let value = value.unwrap_or(Value::Null);
         if path.filter.is_none() {
             let known = schema.extension(&whole).map(|known| known.id.clone());
@@ -313,7 +331,15 @@ impl Patching<'_> {
                 return self.at_extension(verb, &whole, value);
             }
         }
-        let known = schema.extension(urn);
+        self.inside(verb, path, urn, value)
+    }
+
+    /// An attribute of an extension.
+    fn inside(&mut self, verb: Verb, path: &PatchPath, urn: &str, value: Value) -> Result<(), Error> {
+        let known = self.schema.extension(urn);
+        if resource::is_password(&path.attr.name) {
+            return Ok(());
+        }
         let name = known.map_or_else(|| urn.to_owned(), |known| known.id.clone());
         let mut inside = match self.result.doc.shift_remove(&name) {
             Some(Value::Object(inside)) => inside,
@@ -383,7 +409,9 @@ impl Patching<'_> {
 
     /// An attribute that no schema knows is kept as in POST and PUT.
     fn at_unknown_path(&mut self, verb: Verb, path: &PatchPath, value: Option<Value>) -> Result<(), Error> {
-        if path.attr.name.eq_ignore_ascii_case("password") {
+        if resource::is_password(&path.attr.name)
+            || path.attr.sub.as_deref().is_some_and(resource::is_password)
+        {
             return Ok(());
         }
         target::change_unknown(&mut self.result.doc, verb, path, value.unwrap_or(Value::Null))

@@ -373,9 +373,17 @@ fn put_elements(
     for (element, picked) in std::mem::take(elements).into_iter().zip(picked) {
         match (picked, &made) {
             (false, _) => changed.push(element),
+            (true, None) if value.as_object().is_some_and(|object| !object.is_empty()) => {
+                // Nothing but nulls: those sub-attributes go, the element stays.
+                let mut element = element;
+                drop_unassigned(&mut element, attribute, value);
+                changed.push(element);
+            }
+            (true, None) if verb == Verb::Add => changed.push(element),
             (true, None) => {}
             (true, Some(Value::Object(object))) if verb == Verb::Add => {
                 let mut element = element;
+                drop_unassigned(&mut element, attribute, value);
                 merge(&mut element, object.clone());
                 changed.push(element);
             }

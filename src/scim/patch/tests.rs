@@ -210,6 +210,45 @@ fn extensions_are_changed_whole_and_in_part() {
 }
 
 #[test]
+fn clearing_one_attribute_of_an_extension_leaves_the_others() {
+    let made = user(
+        ann(),
+        json!([{ "op": "add", "path": ENTERPRISE_USER, "value": { "department": "Eng", "costCenter": "1" } }]),
+    );
+    for operation in [
+        json!({ "op": "replace", "value": { ENTERPRISE_USER: { "costCenter": null } } }),
+        json!({ "op": "add", "value": { ENTERPRISE_USER: { "costCenter": "", "division": null } } }),
+        json!({ "op": "replace", "path": ENTERPRISE_USER, "value": { "costCenter": null } }),
+    ] {
+        assert_eq!(
+            user(made.clone(), json!([operation]))[ENTERPRISE_USER],
+            json!({ "department": "Eng" }),
+            "{operation}"
+        );
+    }
+    let kept = user(
+        ann(),
+        json!([{ "op": "add", "path": "emails[type eq \"work\"]", "value": { "display": null } }]),
+    );
+    assert_eq!(kept["emails"], ann()["emails"]);
+}
+
+#[test]
+fn the_core_urn_stands_for_the_resource_and_no_password_stays_anywhere() {
+    let core = crate::scim::schema::USER;
+    let made = user(
+        ann(),
+        json!([{ "op": "replace", "value": { core: { "title": "T", "password": "s" } } },
+        { "op": "replace", "path": core, "value": { "nickName": "N" } },
+        { "op": "add", "path": format!("{ENTERPRISE_USER}:password"), "value": "s" },
+        { "op": "add", "path": "urn:x:1.0:y:password", "value": "s" },
+        { "op": "add", "path": "hat.password", "value": "s" }]),
+    );
+    assert_eq!((&made["title"], &made["nickName"]), (&json!("T"), &json!("N")));
+    assert!(!made.to_string().contains("assword") && made.get(core).is_none(), "{made}");
+}
+
+#[test]
 fn attributes_of_no_schema_are_kept() {
     let made = user(
         ann(),
