@@ -83,7 +83,7 @@ limits! {
     /// Longest time that a write waits for its turn, in milliseconds; 429 beyond.
     write_queue_wait_ms_max: u64 = 10_000, 100, 60_000;
     /// Most tenants' files open at once; the least recently used is closed for the next.
-    open_tenants_max: usize = 512, 1, 10_000;
+    open_tenants_max: usize = 64, 1, 10_000;
     /// Most Argon2 checks at once (19 MiB and one CPU each) for callers who have proved nothing yet.
     token_checks_max: usize = 1, 1, 64;
 }

@@ -463,6 +463,9 @@ fn member_change(
                 Some(ids) => MemberChange::Remove(ids),
                 None => MemberChange::RemoveWhere(bind_members(filter, attribute)?),
             })),
+            Verb::Add | Verb::Replace if names_another(filter, &value) => Err(Error::mutability(
+                "A member cannot be turned into another; remove the one and add the other.",
+            )),
             Verb::Add | Verb::Replace => {
                 let display = value.as_object().and_then(|object| {
                     object
@@ -490,6 +493,18 @@ fn member_change(
             None => Err(Error::invalid_path(format!("members has no sub-attribute {sub}."))),
         },
     }
+}
+
+/// Whether the value names members that the filter does not choose by their ids.
+fn names_another(filter: &Filter, value: &Value) -> bool {
+    let chosen = ids_named(filter).unwrap_or_default();
+    let elements = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    elements.iter().filter_map(Value::as_object).any(|object| {
+        object
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case("value"))
+            .any(|(_, id)| !id.as_str().is_some_and(|id| chosen.iter().any(|known| known == id)))
+    })
 }
 
 fn bind_members(filter: &Filter, attribute: &Attribute) -> Result<Predicate, Error> {

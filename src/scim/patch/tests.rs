@@ -328,6 +328,12 @@ fn other_filters_on_members_are_left_to_the_store() {
         json!([{ "op": "replace", "path": "members[value eq \"1\"].value", "value": "2" }]),
     );
     assert_eq!(immutable.unwrap_err().scim_type, Some(crate::scim::ScimType::Mutability));
+    let turned = patched(
+        Kind::Group,
+        json!({ "displayName": "g" }),
+        json!([{ "op": "replace", "path": "members[value eq \"1\"]", "value": { "value": "2" } }]),
+    );
+    assert_eq!(turned.unwrap_err().scim_type, Some(crate::scim::ScimType::Mutability));
 }
 
 #[test]
