@@ -18,12 +18,14 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// README, CHANGELOG and everything in `docs/`, by their paths from the root.
+/// README, CHANGELOG and every page in `docs/`, by their paths from the root.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         paths.push(Path::new("docs").join(entry.unwrap().file_name()));
     }
+    // Beside the pages lie what they show: plots and results.
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
