@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
 use crate::tenants::Tenants;
@@ -144,8 +144,11 @@ struct Timed {
     stream: TcpStream,
     /// What the connection is at; the service sets it too.
     phase: Arc<AtomicU8>,
-    /// Runs out when the client has been silent for too long in the phase that it was set for.
-    silence: Option<(u8, Pin<Box<Sleep>>)>,
+    /// Until when the client may be silent in a phase.
+    silence: Option<(u8, Instant)>,
+    /// Wakes the connection at that moment or earlier. It is moved when it has run out and no sooner: setting a
+    /// timer anew with every request would cost more than finding the user.
+    alarm: Option<Pin<Box<Sleep>>>,
     /// Runs out when the client has taken nothing of an answer for too long.
     stall: Option<Pin<Box<Sleep>>>,
     head_max: Duration,
@@ -159,6 +162,7 @@ impl Timed {
             stream,
             phase,
             silence: None,
+            alarm: None,
             stall: None,
             head_max: Duration::from_secs(limits.header_read_s),
             idle_max: Duration::from_secs(limits.keep_alive_s),
@@ -174,11 +178,19 @@ impl Timed {
             IDLE => self.idle_max,
             _ => return Poll::Pending,
         };
-        let timer = match &mut self.silence {
-            Some((set_for, timer)) if *set_for == phase => timer,
-            other => &mut other.insert((phase, Box::pin(tokio::time::sleep(most)))).1,
+        let until = match self.silence {
+            Some((set_for, until)) if set_for == phase => until,
+            _ => self.silence.insert((phase, Instant::now() + most)).1,
         };
-        ready!(timer.as_mut().poll(cx));
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if alarm.deadline() > until {
+            alarm.as_mut().reset(until);
+        }
+        ready!(alarm.as_mut().poll(cx));
+        while alarm.deadline() < until {
+            alarm.as_mut().reset(until);
+            ready!(alarm.as_mut().poll(cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 

@@ -137,7 +137,7 @@ impl Filler {
             if_none_match: None,
             base_url: "http://127.0.0.1/scim/v2/filled".to_owned(),
         };
-        match self.directory.prepare(&self.options, &Actor::Token("okta".to_owned()), ask)? {
+        match self.directory.prepare(&self.options, &Actor::Token("okta".into()), ask)? {
             Work::Write(work) => Ok(work),
             Work::Ready(_) | Work::Read(_) => bail!("a write was not prepared as one"),
         }

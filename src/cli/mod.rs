@@ -152,7 +152,8 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     });
-    telemetry::start(log, format).map_err(output::Failure::usage)?;
+    let writing = if serves { telemetry::Writing::Apart } else { telemetry::Writing::AtOnce };
+    let _last_lines = telemetry::start(log, format, writing).map_err(output::Failure::usage)?;
     let globals = Globals {
         config: cli.config,
         overrides: Overrides { listen: None, public_url: cli.public_url, data_dir: cli.data_dir },

@@ -107,7 +107,7 @@ impl Server {
     ) -> anyhow::Result<ExitCode> {
         let address = self.address()?;
         let stop_s = settings.server.limits.stop_s;
-        self.runtime.block_on(async {
+        let ended = self.runtime.block_on(async {
             let tenants = Tenants::new(
                 globals.config.clone(),
                 settings,
@@ -119,24 +119,47 @@ impl Server {
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
             ready(address)?;
-            let stop = async move {
+            let (stop, second) = tokio::sync::oneshot::channel();
+            let stopping = async move {
                 signals.next().await;
-                tokio::spawn(async move {
-                    signals.next().await;
-                    tracing::warn!("a second signal: ending at once");
-                    std::process::exit(ENDED_AT_ONCE);
-                });
+                let _ = stop.send(signals);
             };
-            crate::server::run(self.listener, tenants, stop).await.context("the server failed")
+            let second_signal = async move {
+                match second.await {
+                    Ok(mut signals) => signals.next().await,
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                served = crate::server::run(self.listener, tenants, stopping) => {
+                    served.context("the server failed").map(|()| Ended::AllAnswered)
+                }
+                () = second_signal => Ok(Ended::AtOnce),
+            }
         })?;
-        // What still runs has nobody to answer to; SQLite's files are whole at any moment.
-        self.runtime.shutdown_timeout(Duration::from_secs(stop_s.min(1)));
-        Ok(ExitCode::SUCCESS)
+        match ended {
+            Ended::AllAnswered => {
+                // What still runs has nobody to answer to; SQLite's files are whole at any moment.
+                self.runtime.shutdown_timeout(Duration::from_secs(stop_s.min(1)));
+                Ok(ExitCode::SUCCESS)
+            }
+            Ended::AtOnce => {
+                tracing::warn!("a second signal: ending at once");
+                self.runtime.shutdown_background();
+                Ok(ExitCode::from(ENDED_AT_ONCE))
+            }
+        }
     }
 }
 
+/// How serving ended.
+enum Ended {
+    AllAnswered,
+    AtOnce,
+}
+
 /// Exit code after a second signal, as a shell gives it for Ctrl-C.
-const ENDED_AT_ONCE: i32 = 130;
+const ENDED_AT_ONCE: u8 = 130;
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let (port, ip) = (address.port(), address.ip());

@@ -150,14 +150,14 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
             let access = token.access.as_str();
             table.row([
                 tenant.to_string(),
-                token.name.clone(),
+                token.name.to_string(),
                 access.to_owned(),
                 token.created_ms.map(shown).unwrap_or_default(),
                 token.expires_ms.map_or_else(|| "never".to_owned(), shown),
                 state.to_owned(),
             ]);
             all.push(json!({
-                "tenant": tenant.as_str(), "name": token.name, "access": access,
+                "tenant": tenant.as_str(), "name": &*token.name, "access": access,
                 "created": token.created_ms.map(datetime::format),
                 "expires": token.expires_ms.map(datetime::format), "state": state,
             }));

@@ -130,7 +130,7 @@ pub fn add_token(text: &str, tenant: &TenantName, token: &NewToken) -> Result<St
     if !is_token_name(&token.name) {
         return Err(Error::BadTokenName);
     }
-    if known.tokens.iter().any(|other| other.name == token.name) {
+    if known.tokens.iter().any(|other| *other.name == token.name) {
         return Err(Error::TokenExists { tenant: tenant.clone(), token: token.name.clone() });
     }
     if known.tokens.len() >= TENANT_TOKENS_MAX {
@@ -187,7 +187,7 @@ fn datetime(ms: i64) -> Result<toml_edit::Datetime, Error> {
 pub fn revoke_token(text: &str, tenant: &TenantName, token_name: &str) -> Result<String, Error> {
     let settings = parse(text, FILE)?;
     let known = settings.tenants.get(tenant).ok_or_else(|| unknown_tenant(&settings, tenant))?;
-    let index = known.tokens.iter().position(|token| token.name == token_name);
+    let index = known.tokens.iter().position(|token| &*token.name == token_name);
     let index = index.ok_or_else(|| Error::UnknownToken {
         tenant: tenant.clone(),
         token: token_name.to_owned(),
@@ -385,7 +385,7 @@ tokens = [ {{ name = "only", hash = "{third}" }} ] # one
         let (head, tail) = before.split_once("\n\n# Globex").unwrap();
         assert_eq!(after, format!("{head}{new}\n\n# Globex{tail}"));
         let read = parse(&after, "").unwrap().tenants["acme"].tokens[2].clone();
-        assert_eq!((read.name, read.created_ms), ("third".to_owned(), Some(1_767_323_045_000)));
+        assert_eq!((read.name, read.created_ms), ("third".into(), Some(1_767_323_045_000)));
         assert_eq!((read.expires_ms, read.access), (added.expires_ms, added.access));
     }
 

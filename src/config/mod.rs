@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::secret::TokenHash;
 
@@ -90,8 +91,8 @@ pub struct TenantSettings {
 /// `[[tenants.NAME.tokens]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// What people and logs call the token.
-    pub name: String,
+    /// What people and logs call the token. Cheap to clone.
+    pub name: Arc<str>,
     /// The Argon2id hash of the token.
     pub hash: TokenHash,
     /// When it was made, in milliseconds since 1970-01-01T00:00:00Z; for people.

@@ -176,7 +176,7 @@ fn token(
     if !is_token_name(name) {
         return Err(entry.error(format!("expected {expected}")));
     }
-    if others.iter().any(|other| other.name == name) {
+    if others.iter().any(|other| &*other.name == name) {
         return Err(entry.error("expected a name that no other token of this tenant has"));
     }
     let entry = section.require("hash", "an Argon2id hash, as 'ici-scim token new' writes it")?;
@@ -196,7 +196,7 @@ fn token(
         Some(entry) => entry.word(Access::WORDS)?,
         None => Access::default(),
     };
-    Ok(TokenSettings { name: name.to_owned(), hash, created_ms, expires_ms, access })
+    Ok(TokenSettings { name: name.into(), hash, created_ms, expires_ms, access })
 }
 
 fn token_hash(entry: &Entry<'_>) -> Result<TokenHash, Error> {
@@ -266,7 +266,7 @@ tokens = [{{ name = "x", hash = "{second}", expires = 2027-01-02 }}]
         let acme = &settings.tenants["acme"];
         assert_eq!(acme.name.as_deref(), Some("Acme GmbH & Söhne"));
         assert_eq!((acme.on_recreate, acme.store_passwords), (OnRecreate::Conflict, true));
-        assert_eq!(acme.tokens[0].name, "okta 2026");
+        assert_eq!(&*acme.tokens[0].name, "okta 2026");
         assert_eq!(acme.tokens[0].hash.expose(), first);
         assert_eq!(acme.tokens[0].created_ms, Some(1_767_323_045_678));
         assert_eq!(acme.tokens[0].expires_ms, Some(1_798_855_445_000));

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest tenant name in characters, as for a label of a host name.
 const CHARS_MAX: usize = 63;
 
 /// A tenant's name: 1 to 63 of `a-z`, `0-9` and, inside, `-`. It is part of the Base URL, in which Okta takes
-/// no underscore, and of a file's name, which must not differ from another's in case only.
+/// no underscore, and of a file's name, which must not differ from another's in case only. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TenantName(String);
+pub struct TenantName(Arc<str>);
 
 /// A text is no tenant name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +33,7 @@ impl FromStr for TenantName {
             && text.bytes().all(allowed)
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if right { Ok(TenantName(text.to_owned())) } else { Err(BadTenantName) }
+        if right { Ok(TenantName(text.into())) } else { Err(BadTenantName) }
     }
 }
 

@@ -36,7 +36,7 @@ const SHORT_BODY_BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A client with the API token of this name.
-    Token(String),
+    Token(Arc<str>),
     /// The operator, on the command line.
     Operator,
 }

@@ -43,7 +43,7 @@ impl Fixture {
             if_none_match: None,
             base_url: "https://h/scim/v2/acme".to_owned(),
         };
-        self.directory.run(&self.options, &Actor::Token("okta".to_owned()), ask)
+        self.directory.run(&self.options, &Actor::Token("okta".into()), ask)
     }
 
     fn json(&self, method: &str, address: &str, body: Value) -> Value {

@@ -36,7 +36,7 @@ pub struct Caller {
     /// The tenant.
     pub tenant: TenantName,
     /// The name of the token, for logs and events.
-    pub token: String,
+    pub token: Arc<str>,
     /// What the token may do.
     pub access: Access,
 }
@@ -81,28 +81,24 @@ impl Tenants {
         tenant: &str,
         token: &TokenText,
     ) -> Result<Caller, Refusal> {
+        let digest = self.digest_key.digest(token);
+        // The way of nearly every request: it copies nothing and waits for nobody.
+        if let Some(index) = proved(snapshot, tenant, &digest) {
+            return self.caller(snapshot, tenant, Some(index));
+        }
+        let pair = self.digest_key.digest_at(tenant, token);
+        if snapshot.wrong.contains(&pair) {
+            return self.caller(snapshot, tenant, None);
+        }
         let shown = Shown {
             snapshot: Arc::clone(snapshot),
             tenant: tenant.to_owned(),
             token: token.clone(),
-            digest: self.digest_key.digest(token),
-            pair: self.digest_key.digest_at(tenant, token),
+            digest,
+            pair,
         };
-        let index = match shown.known() {
-            Known::Right(index) => Some(index),
-            Known::Wrong => None,
-            Known::Nothing => {
-                let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
-                let place = snapshot.gate.enter().await.ok_or(busy)?;
-                // When the request is given up the check goes on, in its place, and what it finds is
-                // remembered.
-                let checking = tokio::task::spawn_blocking(move || {
-                    let _place = place;
-                    shown.check()
-                });
-                checking.await.map_err(|_| busy)?.map_err(|_| busy)?
-            }
-        };
+        // Boxed: it would make every request's future larger.
+        let index = Box::pin(checked(shown)).await?;
         self.caller(snapshot, tenant, index)
     }
 
@@ -112,8 +108,30 @@ impl Tenants {
         if token.expires_ms.is_some_and(|expires_ms| expires_ms <= self.clock.now_ms()) {
             return Err(Refusal::Unauthorized);
         }
-        Ok(Caller { tenant: tenant.clone(), token: token.name.clone(), access: token.access })
+        Ok(Caller { tenant: tenant.clone(), token: Arc::clone(&token.name), access: token.access })
     }
+}
+
+/// Has a token checked by Argon2 as soon as there is a place for that. When the request is given up the check goes
+/// on, in its place, and what it finds is remembered.
+async fn checked(shown: Shown) -> Result<Option<usize>, Refusal> {
+    let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
+    let place = shown.snapshot.gate.enter().await.ok_or(busy)?;
+    let checking = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        shown.check()
+    });
+    checking.await.map_err(|_| busy)?.map_err(|_| busy)
+}
+
+/// Which of the tenant's tokens has been proved to be the one of this digest.
+fn proved(snapshot: &Snapshot, tenant: &str, digest: &Digest) -> Option<usize> {
+    let (_, settings) = snapshot.tenant(tenant)?;
+    // All are compared, whichever it is.
+    settings.tokens.iter().enumerate().fold(None, |found, (index, token)| {
+        let proof = snapshot.proof(&token.hash).and_then(|proof| proof.get());
+        if proof == Some(digest) { Some(index) } else { found }
+    })
 }
 
 /// A token that was shown for a tenant.
@@ -138,14 +156,7 @@ enum Known {
 
 impl Shown {
     fn known(&self) -> Known {
-        let proved = self.settings().and_then(|settings| {
-            // All are compared, whichever it is.
-            settings.tokens.iter().enumerate().fold(None, |found, (index, token)| {
-                let proof = self.snapshot.proof(&token.hash).and_then(|proof| proof.get());
-                if proof == Some(&self.digest) { Some(index) } else { found }
-            })
-        });
-        match proved {
+        match proved(&self.snapshot, &self.tenant, &self.digest) {
             Some(index) => Known::Right(index),
             None if self.snapshot.wrong.contains(&self.pair) => Known::Wrong,
             None => Known::Nothing,

@@ -55,6 +55,13 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
         OpenTenants { state: Mutex::new(State { slots: HashMap::new(), uses: 0 }) }
     }
 
+    /// The open thing of a tenant, if it is open already: the way of nearly every request.
+    pub(super) fn find(&self, name: &TenantName) -> Option<Lease<T>> {
+        let mut state = self.lock();
+        let (in_use, opened) = state.find(name)?;
+        Some(Lease { opened: opened?, in_use })
+    }
+
     /// The open thing of a tenant; opened by `open`, on a thread that may block, if it is not open yet. Those
     /// who ask meanwhile wait for the same opening, which goes on when its first caller gives up. A failure
     /// is told to all who waited for it and then forgotten.
@@ -85,12 +92,10 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
         open: impl FnOnce() -> Result<T, directory::Error> + Send + 'static,
     ) -> (Use<T>, Vec<Arc<Slot<T>>>) {
         let mut state = self.lock();
-        state.uses += 1;
-        let last_use = state.uses;
-        if let Some(entry) = state.slots.get_mut(name) {
-            entry.last_use = last_use;
-            return (Use::of(&entry.slot), Vec::new());
+        if let Some((in_use, _)) = state.find(name) {
+            return (in_use, Vec::new());
         }
+        let last_use = state.uses;
         let slot = Arc::new(Slot { opened: SetOnce::new(), uses: AtomicUsize::new(0) });
         let in_use = Use::of(&slot);
         if may_stay() {
@@ -126,6 +131,15 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
 }
 
 impl<T: Send + Sync + 'static> State<T> {
+    /// Notes a use of a tenant's slot, and gives what is open in it by now.
+    fn find(&mut self, name: &TenantName) -> Option<(Use<T>, Option<Arc<T>>)> {
+        self.uses += 1;
+        let entry = self.slots.get_mut(name)?;
+        entry.last_use = self.uses;
+        let opened = entry.slot.opened.get().and_then(|opened| opened.as_ref().ok()).map(Arc::clone);
+        Some((Use::of(&entry.slot), opened))
+    }
+
     /// Takes out the least recently used until at most `open_max` are left, but none that is in use: whoever
     /// is the first to use it needs the lock that is held.
     fn take_least_used(&mut self, open_max: usize) -> Vec<Arc<Slot<T>>> {

@@ -209,7 +209,7 @@ fn tokens(settings: &Settings) -> HashSet<(&TenantName, &str, &str)> {
         .tenants
         .iter()
         .flat_map(|(name, tenant)| {
-            tenant.tokens.iter().map(move |token| (name, token.name.as_str(), token.hash.expose()))
+            tenant.tokens.iter().map(move |token| (name, &*token.name, token.hash.expose()))
         })
         .collect()
 }

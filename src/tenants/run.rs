@@ -49,10 +49,15 @@ impl Tenants {
         let Some(options) = snapshot.options(&caller.tenant) else {
             return Err(internal("the caller is of another configuration"));
         };
-        let tenant = self.open(caller, options.limits.open_tenants_max).await?;
-        let actor = Actor::Token(caller.token.clone());
+        // What waits is boxed: nearly every request is a short read of an open tenant, and every request's future
+        // would be as large as the largest of these.
+        let tenant = match self.open.find(&caller.tenant) {
+            Some(tenant) => tenant,
+            None => Box::pin(self.open(caller, options.limits.open_tenants_max)).await?,
+        };
+        let actor = Actor::Token(Arc::clone(&caller.token));
         if !tenant.directory.prepare_is_short(&options, &ask) {
-            return prepare_elsewhere(tenant, options, actor, ask).await;
+            return Box::pin(prepare_elsewhere(tenant, options, actor, ask)).await;
         }
         match tenant.directory.prepare(&options, &actor, ask)? {
             Work::Ready(answer) => Ok(answer),
@@ -60,10 +65,10 @@ impl Tenants {
                 let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
                 match in_place {
                     Some(answer) => answer,
-                    None => read_elsewhere(tenant, work).await,
+                    None => Box::pin(read_elsewhere(tenant, work)).await,
                 }
             }
-            Work::Write(work) => write(tenant, work, &options.limits).await,
+            Work::Write(work) => Box::pin(write(tenant, work, options.limits)).await,
         }
     }
 
@@ -92,7 +97,7 @@ async fn prepare_elsewhere(
     });
     match prepared.await? {
         Done::Answer(answer) => Ok(answer),
-        Done::Prepared(work) => write(tenant, work, &options.limits).await,
+        Done::Prepared(work) => write(tenant, work, options.limits).await,
     }
 }
 
@@ -123,7 +128,7 @@ async fn hop<T: Send + 'static>(
     hopped.await.unwrap_or_else(|_| Err(internal("the request's thread panicked")))
 }
 
-async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: &Limits) -> Result<Answer, Error> {
+async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: Limits) -> Result<Answer, Error> {
     let wait_max = Duration::from_millis(limits.write_queue_wait_ms_max);
     let bounds = Bounds { waiting_max: limits.write_queue_max, wait_max };
     let submitted = tenant.commits.submit(work, bounds).map(|submitted| {

@@ -9,6 +9,7 @@ use futures_util::{FutureExt, Stream};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
+use crate::config::TenantName;
 use crate::scim::Error;
 use crate::tenants::Caller;
 use crate::web::reply::Reply;
@@ -46,7 +47,7 @@ pub(super) struct Record {
     request_id: String,
     stopwatch: Stopwatch,
     /// Only after the token was found right: before, the path may hold anything.
-    caller: Option<(String, String)>,
+    caller: Option<(TenantName, Arc<str>)>,
     route: Option<&'static str>,
     status: Option<u16>,
     bytes_in: u64,
@@ -78,7 +79,7 @@ impl Record {
 
     /// Notes who asks.
     pub(super) fn set_caller(&mut self, caller: &Caller) {
-        self.caller = Some((caller.tenant.to_string(), caller.token.clone()));
+        self.caller = Some((caller.tenant.clone(), Arc::clone(&caller.token)));
     }
 
     /// Notes what is asked, by a name of ours.
@@ -112,7 +113,7 @@ impl Drop for Record {
         tracing::info!(
             request_id = self.request_id,
             tenant = self.tenant(),
-            token = self.caller.as_ref().map(|(_, token)| token.as_str()),
+            token = self.caller.as_ref().map(|(_, token)| &**token),
             route = self.route,
             status = self.status,
             duration_us,

@@ -84,7 +84,8 @@ impl Asked<'_> {
         }
         let body = if operation.has_body() {
             body::check_media_type(self.headers)?;
-            body.read(limits.body_bytes_max, deadline).await?
+            // Boxed, so that requests without a body have no room for it.
+            Box::pin(body.read(limits.body_bytes_max, deadline)).await?
         } else {
             Bytes::new()
         };
