@@ -3,11 +3,11 @@
 use crate::directory::{Answer, Error, ReadWork};
 use crate::scim::filter::CompareOp;
 use crate::scim::message;
-use crate::scim::predicate::{Predicate, Target, Test};
+use crate::scim::predicate::{Operand, Predicate, Target, Test};
 use crate::scim::projection::{self, Projection, View};
 use crate::scim::query::Query;
 use crate::scim::{self, Kind, version};
-use crate::store::{ReadTx, Record, Selection};
+use crate::store::{Key, ReadTx, Seen, Selection};
 
 /// A list of up to this many users without a filter is read in place: the probe of Okta's "Test API Credentials"
 /// asks for two.
@@ -24,12 +24,14 @@ pub(super) fn one(
     // A group may have any number of members.
     let short = kind == Kind::User || !projection.shows("members");
     let run = move |tx: &ReadTx<'_>| {
-        let record = tx.find(kind, &id)?.ok_or_else(|| unknown(kind))?;
-        if if_none_match.as_ref().is_some_and(|header| version::names(header, record.version)) {
-            let etag = Some(version::etag(record.version));
-            return Ok(Answer { status: 304, body: None, location: None, etag });
-        }
-        answer(tx, &record, &projection, &base_url, 200)
+        let answer = tx.with_one(kind, Key::Id(&id), |seen| {
+            if if_none_match.as_ref().is_some_and(|header| version::names(header, seen.version)) {
+                let etag = Some(version::etag(seen.version));
+                return Ok(Answer { status: 304, body: None, location: None, etag });
+            }
+            answer(tx, seen, &projection, &base_url, 200)
+        })?;
+        answer.ok_or_else(|| unknown(kind).into())
     };
     ReadWork::new(short, Box::new(run))
 }
@@ -37,11 +39,14 @@ pub(super) fn one(
 /// `GET /Users`.
 pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
     let few = match &query.filter {
-        Some(filter) => selects_one(kind, filter),
+        Some(filter) => selects_one(kind, filter).is_some(),
         None => query.count <= SHORT_LIST_RESOURCES_MAX,
     };
     let short = few && (kind == Kind::User || !query.projection.shows("members"));
     let run = move |tx: &ReadTx<'_>| {
+        if let Some(key) = query.filter.as_ref().and_then(|filter| selects_one(kind, filter)) {
+            return look_up(tx, kind, key, &query, &base_url);
+        }
         let page = tx.page(&Selection {
             kind,
             filter: query.filter.as_ref(),
@@ -55,7 +60,7 @@ pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
             if index > 0 {
                 body.push(b',');
             }
-            write(tx, &mut body, record, &query.projection, &base_url)?;
+            write(tx, &mut body, &record.seen(), &query.projection, &base_url)?;
         }
         message::end_list(&mut body);
         Ok(Answer { status: 200, body: Some(body), location: None, etag: None })
@@ -63,14 +68,45 @@ pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
     ReadWork::new(short, Box::new(run))
 }
 
-/// Whether a filter is an equality with a unique attribute: Okta's existence check.
-fn selects_one(kind: Kind, filter: &Predicate) -> bool {
-    match filter {
-        Predicate::Test {
-            target: Target { urn: None, attribute, sub: None, .. },
-            test: Test::Compare(CompareOp::Eq, _),
-        } => attribute == "id" || attribute == kind.name_attribute(),
-        _ => false,
+/// A list of nobody or one: Okta's existence check.
+fn look_up(
+    tx: &ReadTx<'_>,
+    kind: Kind,
+    key: Key<'_>,
+    query: &Query,
+    base_url: &str,
+) -> Result<Answer, Error> {
+    let on_page = query.start_index <= 1 && query.count > 0;
+    let body = tx.with_one(kind, key, |seen| {
+        let mut body = Vec::with_capacity(1024 + seen.doc.len());
+        message::begin_list(&mut body, 1, query.start_index, usize::from(on_page));
+        if on_page {
+            write(tx, &mut body, seen, &query.projection, base_url)?;
+        }
+        Ok::<_, Error>(body)
+    })?;
+    let mut body = body.unwrap_or_else(|| {
+        let mut body = Vec::with_capacity(256);
+        message::begin_list(&mut body, 0, query.start_index, 0);
+        body
+    });
+    message::end_list(&mut body);
+    Ok(Answer { status: 200, body: Some(body), location: None, etag: None })
+}
+
+/// What a filter names when it is an equality with a unique attribute.
+fn selects_one(kind: Kind, filter: &Predicate) -> Option<Key<'_>> {
+    let Predicate::Test {
+        target: Target { urn: None, attribute, sub: None, case_exact, .. },
+        test: Test::Compare(CompareOp::Eq, Operand::Text(text)),
+    } = filter
+    else {
+        return None;
+    };
+    match case_exact {
+        true if attribute == "id" => Some(Key::Id(text)),
+        false if attribute == kind.name_attribute() => Some(Key::FoldedName(text)),
+        _ => None,
     }
 }
 
@@ -85,41 +121,42 @@ pub(super) fn unknown(kind: Kind) -> scim::Error {
 /// The answer that shows a resource.
 pub(super) fn answer(
     tx: &ReadTx<'_>,
-    record: &Record,
+    seen: &Seen<'_>,
     projection: &Projection,
     base_url: &str,
     status: u16,
 ) -> Result<Answer, Error> {
     let mut body = Vec::new();
-    write(tx, &mut body, record, projection, base_url)?;
+    write(tx, &mut body, seen, projection, base_url)?;
     Ok(Answer {
         status,
         body: Some(body),
-        location: Some(projection::location(base_url, record.kind, &record.id)),
-        etag: Some(version::etag(record.version)),
+        location: Some(projection::location(base_url, seen.kind, seen.id)),
+        etag: Some(version::etag(seen.version)),
     })
 }
 
 fn write(
     tx: &ReadTx<'_>,
     out: &mut Vec<u8>,
-    record: &Record,
+    seen: &Seen<'_>,
     projection: &Projection,
     base_url: &str,
 ) -> Result<(), Error> {
     let view = View {
-        kind: record.kind,
-        id: &record.id,
-        doc: &record.doc,
-        created_ms: record.created_ms,
-        modified_ms: record.modified_ms,
-        version: record.version,
+        kind: seen.kind,
+        id: seen.id,
+        doc: seen.doc,
+        created_ms: seen.created_ms,
+        modified_ms: seen.modified_ms,
+        version: seen.version,
         base_url,
     };
     projection.write(out, &view, |related| {
-        match record.kind {
-            Kind::User => tx.each_group_of(record.seq, |id, name| related.push(Kind::Group, id, name))?,
-            Kind::Group => tx.each_member_of(record.seq, |kind, id, name| related.push(kind, id, name))?,
+        match seen.kind {
+            Kind::User if !seen.in_groups => {}
+            Kind::User => tx.each_group_of(seen.seq, |id, name| related.push(Kind::Group, id, name))?,
+            Kind::Group => tx.each_member_of(seen.seq, |kind, id, name| related.push(kind, id, name))?,
         }
         Ok(())
     })

@@ -272,7 +272,7 @@ impl Write {
 
     fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
         let record = self.find_any(tx, id)?;
-        read::answer(tx, &record, &self.projection, &self.base_url, status)
+        read::answer(tx, &record.seen(), &self.projection, &self.base_url, status)
     }
 }
 

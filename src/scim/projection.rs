@@ -268,6 +268,7 @@ fn write_meta(out: &mut Vec<u8>, view: &View<'_>) {
     out.push(b'}');
 }
 
+/// A text as a JSON string.
 fn write_text(out: &mut Vec<u8>, text: &str) {
     // Writing to a Vec cannot fail.
     let _ = serde_json::to_writer(out, text);
@@ -275,7 +276,11 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// The address of a resource.
 pub fn location(base_url: &str, kind: Kind, id: &str) -> String {
-    format!("{base_url}/{}/{id}", kind.endpoint())
+    let mut location = String::with_capacity(base_url.len() + id.len() + 16);
+    for part in [base_url, "/", kind.endpoint(), "/", id] {
+        location.push_str(part);
+    }
+    location
 }
 
 /// The resource as a JSON tree, with everything in it; `related` is a JSON array.

@@ -79,7 +79,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn events_after(&self, seq: i64, count_max: u32) -> Result<Vec<Event>, Error> {
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.prepare(
             "SELECT seq, at_ms, actor, action, kind, resource_id, changed FROM events
               WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;

@@ -59,7 +59,7 @@ impl ReadTx<'_> {
     }
 
     fn by_position(&self, selection: &Selection<'_>, active: Option<bool>) -> Result<(u64, Vec<i64>), Error> {
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.prepare(
             "SELECT block, sum(n) FROM positions WHERE kind = ?1 AND (?2 IS NULL OR active = ?2)
               GROUP BY block ORDER BY block",
         )?;
@@ -77,7 +77,7 @@ impl ReadTx<'_> {
         let Some((block, offset)) = place.filter(|_| selection.count > 0) else {
             return Ok((total, Vec::new()));
         };
-        let mut statement = self.connection.prepare_cached(match active {
+        let mut statement = self.prepare(match active {
             None => {
                 "SELECT seq FROM resources INDEXED BY resources_by_kind WHERE kind = ?1 AND seq >= ?2
                   ORDER BY seq LIMIT ?3 OFFSET ?4"
@@ -108,7 +108,7 @@ impl ReadTx<'_> {
         values.extend(condition.params);
         // The plus keeps the planner from walking the whole kind where the filter's own index finds fewer rows.
         let kind = if condition.indexed { "+r.kind" } else { "r.kind" };
-        let mut statement = self.connection.prepare_cached(&format!(
+        let mut statement = self.prepare(&format!(
             "SELECT r.seq FROM resources AS r WHERE {kind} = ? AND ({}) ORDER BY r.seq",
             condition.text
         ))?;

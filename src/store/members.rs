@@ -78,7 +78,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn each_group_of(&self, seq: i64, mut visit: impl FnMut(&str, &str)) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.prepare(
             "SELECT g.id, g.name FROM members AS m JOIN resources AS g ON g.seq = m.grp
               WHERE m.member = ?1 ORDER BY m.grp",
         )?;
@@ -94,7 +94,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn each_member_of(&self, seq: i64, mut visit: impl FnMut(Kind, &str, &str)) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.prepare(
             "SELECT r.kind, r.id, coalesce(m.display, r.name)
                FROM members AS m JOIN resources AS r ON r.seq = m.member
               WHERE m.grp = ?1 ORDER BY m.member",
@@ -111,14 +111,12 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn has_more_members_than(&self, seq: i64, count: u32) -> Result<bool, Error> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT 1 FROM members WHERE grp = ?1 LIMIT 1 OFFSET ?2")?;
+        let mut statement = self.prepare("SELECT 1 FROM members WHERE grp = ?1 LIMIT 1 OFFSET ?2")?;
         Ok(statement.exists(params![seq, count])?)
     }
 
     fn find_member(&self, id: &str) -> Result<Option<Found>, Error> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT seq, name FROM resources WHERE id = ?1")?;
+        let mut statement = self.prepare("SELECT seq, name FROM resources WHERE id = ?1")?;
         Ok(statement.query_row([id], |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? })).optional()?)
     }
 

@@ -4,6 +4,7 @@
 //! IMMEDIATE: a deferred transaction that reads and then writes fails at once with `SQLITE_BUSY_SNAPSHOT`,
 //! whatever the busy time-out. What a change means, who may make it and what is answered is told in `directory`.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
 use crate::clock::Stopwatch;
 use crate::config::Durability;
@@ -29,7 +30,7 @@ pub use events::{Action, Event, NewEvent};
 pub use list::{Page, Selection};
 pub use members::{MemberChanges, UnknownMember};
 pub use open::PoolThreads;
-pub use resources::{NewResource, Record};
+pub use resources::{Key, NewResource, Record, Seen};
 
 /// The most connections that read one tenant's file at once.
 const READERS_MAX: u32 = 12;
@@ -135,7 +136,12 @@ impl Store {
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             let savepoint = Savepoint::begin(&transaction)?;
-            let answer = run(job, &WriteTx { read: ReadTx { connection: &transaction } });
+            let answer = run(
+                job,
+                &WriteTx {
+                    read: ReadTx { connection: &transaction, snapshot: RefCell::new(Snapshot::Writing) },
+                },
+            );
             if transaction.is_autocommit() {
                 return Err(Error::GivenUp);
             }
@@ -170,25 +176,38 @@ fn bounded<T, E: From<Error>>(
         told.fetch_or(enough, Ordering::Relaxed);
         enough
     };
-    let begun = connection.progress_handler(steps, Some(look)).and_then(|()| Snapshot::begin(connection));
-    let answer =
-        begun.map_err(|error| E::from(Error::from(error))).and_then(|_snapshot| read(&ReadTx { connection }));
+    let bound = connection.progress_handler(steps, Some(look));
+    let answer = bound
+        .map_err(|error| E::from(Error::from(error)))
+        .and_then(|()| read(&ReadTx { connection, snapshot: RefCell::new(Snapshot::None) }));
     let unbound = connection.progress_handler(0, None::<fn() -> bool>);
     if stopped.load(Ordering::Relaxed) || unbound.is_err() { Bounded::Stopped } else { Bounded::Done(answer) }
 }
 
+/// What holds a read to one state of the file.
+enum Snapshot<'c> {
+    /// Nothing yet.
+    None,
+    /// A statement that is not yet at its end: SQLite keeps the state that it began with for all others.
+    Statement,
+    /// A transaction.
+    Transaction(#[expect(dead_code, reason = "it is ended when this is dropped")] Reading<'c>),
+    /// The write transaction.
+    Writing,
+}
+
 /// A read transaction, ended on drop. Its statements come from the connection's cache: reading them anew would
 /// cost as much as a look-up does.
-struct Snapshot<'c>(&'c Connection);
+struct Reading<'c>(&'c Connection);
 
-impl<'c> Snapshot<'c> {
-    fn begin(connection: &'c Connection) -> rusqlite::Result<Snapshot<'c>> {
+impl<'c> Reading<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Reading<'c>> {
         connection.prepare_cached("BEGIN")?.execute([])?;
-        Ok(Snapshot(connection))
+        Ok(Reading(connection))
     }
 }
 
-impl Drop for Snapshot<'_> {
+impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         if ended.is_err() {
@@ -224,9 +243,35 @@ impl<'c> Savepoint<'c> {
     }
 }
 
-/// A snapshot to read from.
+/// A snapshot to read from. It is taken by the first statement, and held by a transaction only where there are
+/// several: BEGIN and COMMIT would cost as much as finding a resource does.
 pub struct ReadTx<'c> {
     connection: &'c Connection,
+    snapshot: RefCell<Snapshot<'c>>,
+}
+
+impl<'c> ReadTx<'c> {
+    /// A statement of this snapshot, from the connection's cache.
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, Error> {
+        let mut snapshot = self.snapshot.borrow_mut();
+        if matches!(*snapshot, Snapshot::None) {
+            *snapshot = Snapshot::Transaction(Reading::begin(self.connection)?);
+        }
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// Runs `see` while a statement is open; the snapshot is that statement's, unless there is one already.
+    fn held_by_statement<T>(&self, see: impl FnOnce() -> T) -> T {
+        let holds = matches!(*self.snapshot.borrow(), Snapshot::None);
+        if holds {
+            self.snapshot.replace(Snapshot::Statement);
+        }
+        let seen = see();
+        if holds {
+            self.snapshot.replace(Snapshot::None);
+        }
+        seen
+    }
 }
 
 /// A place in the one write transaction; it can be had nowhere else than in [`Store::write`].

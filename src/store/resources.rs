@@ -29,6 +29,52 @@ pub struct Record {
     pub doc: String,
 }
 
+/// What names one resource of a kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// Its id.
+    Id(&'a str),
+    /// Its userName or displayName, folded (`scim::fold`).
+    FoldedName(&'a str),
+}
+
+/// A resource as a row shows it, before anything is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Creation order.
+    pub seq: i64,
+    /// User or group.
+    pub kind: Kind,
+    /// The id.
+    pub id: &'a str,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Milliseconds since 1970.
+    pub modified_ms: i64,
+    /// The number of the event that made it what it is.
+    pub version: i64,
+    /// The document, as JSON text.
+    pub doc: &'a str,
+    /// Whether it may be in a group; false spares the search for them.
+    pub in_groups: bool,
+}
+
+impl Record {
+    /// The same, to be shown.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            seq: self.seq,
+            kind: self.kind,
+            id: &self.id,
+            created_ms: self.created_ms,
+            modified_ms: self.modified_ms,
+            version: self.version,
+            doc: &self.doc,
+            in_groups: true,
+        }
+    }
+}
+
 /// A resource to be stored.
 #[derive(Clone, Debug)]
 pub struct NewResource<'a> {
@@ -77,6 +123,19 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
+fn seen<'r>(kind: Kind, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
+    Ok(Seen {
+        seq: row.get(0)?,
+        kind,
+        id: row.get_ref(1)?.as_str()?,
+        created_ms: row.get(2)?,
+        modified_ms: row.get(3)?,
+        version: row.get(4)?,
+        doc: row.get_ref(5)?.as_str()?,
+        in_groups: row.get(6)?,
+    })
+}
+
 /// The searched columns of a document.
 struct Keys<'a> {
     name: &'a str,
@@ -100,13 +159,55 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// What [`ReadTx::with_one`] asks for; the last column is whether it is in a group.
+macro_rules! seen_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT seq, id, created_ms, modified_ms, version, doc,
+                    EXISTS (SELECT 1 FROM members WHERE member = seq)
+               FROM resources WHERE ",
+            $condition
+        )
+    };
+}
+
 impl ReadTx<'_> {
+    /// Shows one resource to `see` where it lies; `None` when there is none. What else `see` reads is of the same
+    /// snapshot.
+    ///
+    /// # Errors
+    /// When SQLite fails; what `see` gives.
+    pub fn with_one<T, E: From<Error>>(
+        &self,
+        kind: Kind,
+        key: Key<'_>,
+        see: impl FnOnce(&Seen<'_>) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        self.held_by_statement(|| {
+            let sqlite = |error: rusqlite::Error| E::from(Error::from(error));
+            let mut statement;
+            let mut rows = match key {
+                Key::Id(id) => {
+                    statement = self.prepare(seen_where!("id = ?1 AND kind = ?2"))?;
+                    statement.query(params![id, kind_code(kind)]).map_err(sqlite)?
+                }
+                Key::FoldedName(name) => {
+                    statement = self.prepare(seen_where!("kind = ?2 AND name_key = ?1"))?;
+                    statement.query(params![name, kind_code(kind)]).map_err(sqlite)?
+                }
+            };
+            let Some(row) = rows.next().map_err(sqlite)? else { return Ok(None) };
+            let seen = seen(kind, row).map_err(sqlite)?;
+            see(&seen).map(Some)
+        })
+    }
+
     /// The resource of that kind and id.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn find(&self, kind: Kind, id: &str) -> Result<Option<Record>, Error> {
-        let mut statement = self.connection.prepare_cached(concat!(
+        let mut statement = self.prepare(concat!(
             "SELECT ",
             record_columns!(),
             " FROM resources WHERE id = ?1 AND kind = ?2"
@@ -119,7 +220,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn find_by_name(&self, kind: Kind, name: &str) -> Result<Option<Record>, Error> {
-        let mut statement = self.connection.prepare_cached(concat!(
+        let mut statement = self.prepare(concat!(
             "SELECT ",
             record_columns!(),
             " FROM resources WHERE kind = ?1 AND name_key = ?2"
@@ -128,11 +229,8 @@ impl ReadTx<'_> {
     }
 
     pub(super) fn by_seq(&self, seq: i64) -> Result<Option<Record>, Error> {
-        let mut statement = self.connection.prepare_cached(concat!(
-            "SELECT ",
-            record_columns!(),
-            " FROM resources WHERE seq = ?1"
-        ))?;
+        let mut statement =
+            self.prepare(concat!("SELECT ", record_columns!(), " FROM resources WHERE seq = ?1"))?;
         Ok(statement.query_row([seq], record).optional()?)
     }
 }

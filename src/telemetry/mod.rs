@@ -15,6 +15,8 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+mod json;
+
 /// How long lines are gathered before they are written, when there are any.
 const GATHERING: Duration = Duration::from_millis(5);
 
@@ -81,7 +83,7 @@ pub fn start(filter: &str, format: Option<Format>, writing: Writing) -> Result<L
         .log_internal_errors(false);
     let started = match format {
         Format::Text => lines.with_target(false).with_ansi(may_colour(&io::stderr())).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+        Format::Json => lines.event_format(json::JsonLines).try_init(),
     };
     started.map_err(|_| "the log has been started before".to_owned())?;
     std::panic::set_hook(Box::new(log_panic));

@@ -1,0 +1,176 @@
+//! A log line as one JSON object, written by hand: a request writes one, and the general way of
+//! `tracing-subscriber` costs it three times as much.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::{Clock, SystemClock};
+use crate::scim::datetime;
+
+/// `{"timestamp":…,"level":…,"message":…,FIELDS…,"target":…}`. Fields without a value are left out. Spans are not
+/// shown: this program has none.
+pub(super) struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let metadata = event.metadata();
+        write!(out, "{{\"timestamp\":\"{}\"", datetime::format(SystemClock.now_ms()))?;
+        let mut fields = Fields { out: &mut out, ended: Ok(()) };
+        fields.field("level", |out| write_text(out, metadata.level().as_str()));
+        event.record(&mut fields);
+        fields.field("target", |out| write_text(out, metadata.target()));
+        fields.ended?;
+        out.write_str("}\n")
+    }
+}
+
+/// Writes fields as they come; the first failure ends it.
+struct Fields<'a, 'w> {
+    out: &'a mut Writer<'w>,
+    ended: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    fn field(&mut self, name: &str, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        if self.ended.is_ok() {
+            // Names are identifiers of ours and of libraries: nothing in them needs an escape.
+            self.ended = self
+                .out
+                .write_str(",\"")
+                .and_then(|()| self.out.write_str(name))
+                .and_then(|()| self.out.write_str("\":"))
+                .and_then(|()| value(self.out));
+        }
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field.name(), |out| write_text(out, value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.field(field.name(), |out| write!(out, "{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.field(field.name(), |out| write!(out, "{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.field(field.name(), |out| out.write_str(if value { "true" } else { "false" }));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Also what is displayed, and every message. JSON has no place for what is no number.
+        self.field(field.name(), |out| {
+            out.write_char('"')?;
+            write!(Escaped(out), "{value:?}")?;
+            out.write_char('"')
+        });
+    }
+}
+
+fn write_text(out: &mut Writer<'_>, text: &str) -> fmt::Result {
+    out.write_char('"')?;
+    Escaped(out).write_str(text)?;
+    out.write_char('"')
+}
+
+/// Writes the inside of a JSON string (RFC 8259 §7).
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f;
+        let mut rest = text;
+        while let Some(at) = rest.as_bytes().iter().position(|byte| needs_escape(*byte)) {
+            let (plain, tail) = rest.split_at(at);
+            self.0.write_str(plain)?;
+            let mut tail = tail.chars();
+            match tail.next() {
+                Some('"') => self.0.write_str("\\\"")?,
+                Some('\\') => self.0.write_str("\\\\")?,
+                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
+                None => {}
+            }
+            rest = tail.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log: impl FnOnce()) -> serde_json::Value {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().event_format(JsonLines).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().unwrap().clone();
+        assert!(bytes.ends_with(b"}\n"));
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_holds_the_message_and_every_field_that_has_a_value() {
+        let line = logged(|| {
+            tracing::info!(
+                text = "a \"quoted\" \\ text\n\u{1}\u{7f} é",
+                number = 7_u64,
+                negative = -7,
+                yes = true,
+                none = None::<u64>,
+                some = Some("x"),
+                shown = %std::net::Ipv4Addr::LOCALHOST,
+                debug = ?"a\"b",
+                "what {}",
+                "happened"
+            );
+        });
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "what happened");
+        assert_eq!(line["text"], "a \"quoted\" \\ text\n\u{1}\u{7f} é");
+        assert_eq!((&line["number"], &line["negative"]), (&7.into(), &(-7).into()));
+        assert_eq!((&line["yes"], &line["some"]), (&true.into(), &"x".into()));
+        assert_eq!((&line["shown"], &line["debug"]), (&"127.0.0.1".into(), &"\"a\\\"b\"".into()));
+        assert!(line.get("none").is_none());
+        assert!(line["target"].as_str().unwrap().ends_with("telemetry::json::tests"));
+        assert!(datetime::parse(line["timestamp"].as_str().unwrap()).is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_comes_back_from_a_line(text in "\\PC*|[\\x00-\\x7f]*") {
+            let line = logged(|| tracing::warn!(text, "any"));
+            proptest::prop_assert_eq!(line["text"].as_str(), Some(text.as_str()));
+        }
+    }
+}
