@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::config::{Durability, Limits, OnRecreate};
+use crate::directory::parts::Parts;
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
@@ -24,10 +25,12 @@ use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 
 mod bulk;
 mod error;
+mod parts;
 mod read;
 mod write;
 
 pub use error::Error;
+pub use parts::{Part, TakeParts};
 
 /// Bodies up to this size are parsed where the request came in; larger ones elsewhere.
 const SHORT_BODY_BYTES_MAX: usize = 16 * 1024;
@@ -82,6 +85,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// A list, without its body.
+    fn list() -> Answer {
+        Answer { status: 200, body: None, location: None, etag: None }
+    }
+
     fn json(value: &serde_json::Value) -> Answer {
         Answer { status: 200, body: Some(value.to_string().into_bytes()), location: None, etag: None }
     }
@@ -133,7 +141,7 @@ impl Shared {
 }
 
 /// A read may be done a second time, elsewhere; a write is done once.
-type ReadRun = Box<dyn Fn(&ReadTx<'_>) -> Result<Answer, Error> + Send>;
+type ReadRun = Box<dyn Fn(&ReadTx<'_>, &mut Parts<'_>) -> Result<Answer, Error> + Send>;
 type WriteRun = Box<dyn FnOnce(&WriteTx<'_>) -> Result<Answer, Error> + Send>;
 
 /// A read that is ready to be done.
@@ -308,13 +316,22 @@ impl Directory {
     /// # Errors
     /// What the client did wrong, or that the file cannot be used.
     pub fn read(&self, work: &ReadWork) -> Result<Answer, Error> {
-        self.store.read(work.time_max, &work.run)
+        self.store.read(work.time_max, |tx| (work.run)(tx, &mut Parts::kept()))
+    }
+
+    /// Does a read whose body may be large: it is handed to `take` in parts while the rest is still being read.
+    /// When `take` has been called the answer holds no more than the last part. Blocks.
+    ///
+    /// # Errors
+    /// What the client did wrong, that the file cannot be used, or what `take` gives.
+    pub fn read_in_parts<'a>(&self, work: &ReadWork, take: &'a mut TakeParts<'a>) -> Result<Answer, Error> {
+        self.store.read(work.time_max, |tx| (work.run)(tx, &mut Parts::handed_to(take)))
     }
 
     /// Does a short read without waiting, for the threads that serve connections. `None` when it turned out not
     /// to be short, or no connection was free at once: [`Directory::read`] then does it elsewhere.
     pub fn read_in_place(&self, work: &ReadWork) -> Option<Result<Answer, Error>> {
-        self.store.read_short(&work.run).ok()
+        self.store.read_short(|tx| (work.run)(tx, &mut Parts::kept())).ok()
     }
 
     /// Does writes in one transaction, each undone by itself where it fails. Blocks; the answers hold when it

@@ -1,5 +1,6 @@
 //! Reading: one resource, or a page of them, as the answer that goes out.
 
+use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, ReadWork};
 use crate::scim::filter::CompareOp;
 use crate::scim::message;
@@ -23,13 +24,13 @@ pub(super) fn one(
 ) -> ReadWork {
     // A group may have any number of members.
     let short = kind == Kind::User || !projection.shows("members");
-    let run = move |tx: &ReadTx<'_>| {
+    let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
         let answer = tx.with_one(kind, Key::Id(&id), |seen| {
             if if_none_match.as_ref().is_some_and(|header| version::names(header, seen.version)) {
                 let etag = Some(version::etag(seen.version));
                 return Ok(Answer { status: 304, body: None, location: None, etag });
             }
-            answer(tx, seen, &projection, &base_url, 200)
+            Show { tx, projection: &projection, base_url: &base_url }.answer(seen, 200, parts)
         })?;
         answer.ok_or_else(|| unknown(kind).into())
     };
@@ -43,9 +44,10 @@ pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
         None => query.count <= SHORT_LIST_RESOURCES_MAX,
     };
     let short = few && (kind == Kind::User || !query.projection.shows("members"));
-    let run = move |tx: &ReadTx<'_>| {
+    let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
+        let show = Show { tx, projection: &query.projection, base_url: &base_url };
         if let Some(key) = query.filter.as_ref().and_then(|filter| selects_one(kind, filter)) {
-            return look_up(tx, kind, key, &query, &base_url);
+            return show.look_up(kind, key, &query, parts);
         }
         let page = tx.page(&Selection {
             kind,
@@ -60,38 +62,13 @@ pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
             if index > 0 {
                 body.push(b',');
             }
-            write(tx, &mut body, &record.seen(), &query.projection, &base_url)?;
+            show.write(&mut body, &record.seen(), parts, &Answer::list)?;
+            parts.offer(&mut body, Answer::list)?;
         }
         message::end_list(&mut body);
-        Ok(Answer { status: 200, body: Some(body), location: None, etag: None })
+        Ok(Answer { body: Some(body), ..Answer::list() })
     };
     ReadWork::new(short, Box::new(run))
-}
-
-/// A list of nobody or one: Okta's existence check.
-fn look_up(
-    tx: &ReadTx<'_>,
-    kind: Kind,
-    key: Key<'_>,
-    query: &Query,
-    base_url: &str,
-) -> Result<Answer, Error> {
-    let on_page = query.start_index <= 1 && query.count > 0;
-    let body = tx.with_one(kind, key, |seen| {
-        let mut body = Vec::with_capacity(1024 + seen.doc.len());
-        message::begin_list(&mut body, 1, query.start_index, usize::from(on_page));
-        if on_page {
-            write(tx, &mut body, seen, &query.projection, base_url)?;
-        }
-        Ok::<_, Error>(body)
-    })?;
-    let mut body = body.unwrap_or_else(|| {
-        let mut body = Vec::with_capacity(256);
-        message::begin_list(&mut body, 0, query.start_index, 0);
-        body
-    });
-    message::end_list(&mut body);
-    Ok(Answer { status: 200, body: Some(body), location: None, etag: None })
 }
 
 /// What a filter names when it is an equality with a unique attribute.
@@ -118,46 +95,86 @@ pub(super) fn unknown(kind: Kind) -> scim::Error {
     ))
 }
 
-/// The answer that shows a resource.
-pub(super) fn answer(
-    tx: &ReadTx<'_>,
-    seen: &Seen<'_>,
-    projection: &Projection,
-    base_url: &str,
-    status: u16,
-) -> Result<Answer, Error> {
-    let mut body = Vec::new();
-    write(tx, &mut body, seen, projection, base_url)?;
-    Ok(Answer {
-        status,
-        body: Some(body),
-        location: Some(projection::location(base_url, seen.kind, seen.id)),
-        etag: Some(version::etag(seen.version)),
-    })
+/// How resources are shown to one client.
+pub(super) struct Show<'a, 'c> {
+    pub(super) tx: &'a ReadTx<'c>,
+    pub(super) projection: &'a Projection,
+    pub(super) base_url: &'a str,
 }
 
-fn write(
-    tx: &ReadTx<'_>,
-    out: &mut Vec<u8>,
-    seen: &Seen<'_>,
-    projection: &Projection,
-    base_url: &str,
-) -> Result<(), Error> {
-    let view = View {
-        kind: seen.kind,
-        id: seen.id,
-        doc: seen.doc,
-        created_ms: seen.created_ms,
-        modified_ms: seen.modified_ms,
-        version: seen.version,
-        base_url,
-    };
-    projection.write(out, &view, |related| {
-        match seen.kind {
-            Kind::User if !seen.in_groups => {}
-            Kind::User => tx.each_group_of(seen.seq, |id, name| related.push(Kind::Group, id, name))?,
-            Kind::Group => tx.each_member_of(seen.seq, |kind, id, name| related.push(kind, id, name))?,
-        }
-        Ok(())
-    })
+impl Show<'_, '_> {
+    /// The answer that shows a resource.
+    pub(super) fn answer(
+        &self,
+        seen: &Seen<'_>,
+        status: u16,
+        parts: &mut Parts<'_>,
+    ) -> Result<Answer, Error> {
+        let head = || Answer {
+            status,
+            body: None,
+            location: Some(projection::location(self.base_url, seen.kind, seen.id)),
+            etag: Some(version::etag(seen.version)),
+        };
+        let mut body = Vec::new();
+        self.write(&mut body, seen, parts, &head)?;
+        Ok(Answer { body: Some(body), ..head() })
+    }
+
+    /// A list of nobody or one: Okta's existence check.
+    fn look_up(
+        &self,
+        kind: Kind,
+        key: Key<'_>,
+        query: &Query,
+        parts: &mut Parts<'_>,
+    ) -> Result<Answer, Error> {
+        let on_page = query.start_index <= 1 && query.count > 0;
+        let body = self.tx.with_one(kind, key, |seen| {
+            let mut body = Vec::with_capacity(1024 + seen.doc.len());
+            message::begin_list(&mut body, 1, query.start_index, usize::from(on_page));
+            if on_page {
+                self.write(&mut body, seen, parts, &Answer::list)?;
+            }
+            Ok::<_, Error>(body)
+        })?;
+        let mut body = body.unwrap_or_else(|| {
+            let mut body = Vec::with_capacity(256);
+            message::begin_list(&mut body, 0, query.start_index, 0);
+            body
+        });
+        message::end_list(&mut body);
+        Ok(Answer { body: Some(body), ..Answer::list() })
+    }
+
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        seen: &Seen<'_>,
+        parts: &mut Parts<'_>,
+        head: &dyn Fn() -> Answer,
+    ) -> Result<(), Error> {
+        let view = View {
+            kind: seen.kind,
+            id: seen.id,
+            doc: seen.doc,
+            created_ms: seen.created_ms,
+            modified_ms: seen.modified_ms,
+            version: seen.version,
+            base_url: self.base_url,
+        };
+        self.projection.write(out, &view, |related| {
+            match seen.kind {
+                Kind::User if !seen.in_groups => {}
+                Kind::User => {
+                    self.tx.each_group_of(seen.seq, |id, name| related.push(Kind::Group, id, name))?;
+                }
+                Kind::Group => self.tx.each_member_of(seen.seq, |kind, id, name| {
+                    related.push(kind, id, name);
+                    related.written().map_or(Ok(()), |written| parts.offer(written, head))
+                })?,
+            }
+            Ok(())
+        })
+    }
 }

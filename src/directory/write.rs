@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
 use crate::config::OnRecreate;
+use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, Options, read};
 use crate::scim::patch::{self, MemberChange, PatchOperation};
 use crate::scim::projection::Projection;
@@ -272,7 +273,8 @@ impl Write {
 
     fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
         let record = self.find_any(tx, id)?;
-        read::answer(tx, &record.seen(), &self.projection, &self.base_url, status)
+        let show = read::Show { tx, projection: &self.projection, base_url: &self.base_url };
+        show.answer(&record.seen(), status, &mut Parts::kept())
     }
 }
 

@@ -35,9 +35,17 @@ pub struct RelatedWriter<'a> {
     of: Kind,
     base_url: &'a str,
     first: bool,
+    /// Whether what is written goes out as it is.
+    goes_out: bool,
 }
 
 impl RelatedWriter<'_> {
+    /// All that is written of the answer so far, to be sent ahead and emptied. `None` when it will still be changed
+    /// as a whole.
+    pub fn written(&mut self) -> Option<&mut Vec<u8>> {
+        self.goes_out.then_some(&mut *self.out)
+    }
+
     /// Writes one: what it is, its id and its name.
     pub fn push(&mut self, kind: Kind, id: &str, display: &str) {
         if !std::mem::take(&mut self.first) {
@@ -122,6 +130,7 @@ impl Projection {
                 of: view.kind,
                 base_url: view.base_url,
                 first: true,
+                goes_out: false,
             })?;
         }
         listed.push(b']');
@@ -239,7 +248,7 @@ fn splice<E>(
     out.extend_from_slice(b",\"");
     out.extend_from_slice(related_name(view.kind).as_bytes());
     out.extend_from_slice(b"\":[");
-    related(&mut RelatedWriter { out, of: view.kind, base_url: view.base_url, first: true })?;
+    related(&mut RelatedWriter { out, of: view.kind, base_url: view.base_url, first: true, goes_out: true })?;
     out.extend_from_slice(b"],\"meta\":");
     write_meta(out, view);
     out.push(b'}');

@@ -92,16 +92,21 @@ impl ReadTx<'_> {
     /// Visits the members of a group, oldest first: what each is, its id and the name it goes by here.
     ///
     /// # Errors
-    /// When SQLite fails.
-    pub fn each_member_of(&self, seq: i64, mut visit: impl FnMut(Kind, &str, &str)) -> Result<(), Error> {
+    /// When SQLite fails; what `visit` gives, which ends it.
+    pub fn each_member_of<E: From<Error>>(
+        &self,
+        seq: i64,
+        mut visit: impl FnMut(Kind, &str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = |error: rusqlite::Error| E::from(Error::from(error));
         let mut statement = self.prepare(
             "SELECT r.kind, r.id, coalesce(m.display, r.name)
                FROM members AS m JOIN resources AS r ON r.seq = m.member
               WHERE m.grp = ?1 ORDER BY m.member",
         )?;
-        let mut rows = statement.query([seq])?;
-        while let Some(row) = rows.next()? {
-            visit(kind_from(row.get(0)?), text(row, 1)?, text(row, 2)?);
+        let mut rows = statement.query([seq]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            visit(kind_from(row.get(0).map_err(sqlite)?), text(row, 1)?, text(row, 2)?)?;
         }
         Ok(())
     }

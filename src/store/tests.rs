@@ -46,7 +46,10 @@ fn members(store: &Store, group: i64) -> Vec<(String, String)> {
     let mut members = Vec::new();
     store
         .read(LONG, |tx| {
-            tx.each_member_of(group, |_, id, display| members.push((id.to_owned(), display.to_owned())))
+            tx.each_member_of(group, |_, id, display| {
+                members.push((id.to_owned(), display.to_owned()));
+                Ok::<_, Error>(())
+            })
         })
         .unwrap();
     members

@@ -21,6 +21,7 @@ mod auth;
 mod gate;
 mod open;
 mod overrides;
+mod parts;
 mod queue;
 mod reload;
 mod run;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use auth::{Caller, Refusal};
 pub use overrides::{BadOverride, Overrides};
+pub use parts::{Answered, Rest};
 pub use reload::{ReloadSummary, Watch};
 pub use snapshot::Snapshot;
 

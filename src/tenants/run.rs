@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 use crate::directory::{Actor, Answer, Ask, Directory, Error, Options, ReadWork, Work, WriteWork};
 use crate::scim;
 use crate::tenants::auth::Caller;
 use crate::tenants::open::Lease;
+use crate::tenants::parts::{self, Answered};
 use crate::tenants::queue::{Bounds, Queue, Refused};
 use crate::tenants::snapshot::Snapshot;
 use crate::tenants::{Tenants, open_file};
@@ -45,7 +46,7 @@ impl Tenants {
     /// What the directory refuses; 429 when too many writes wait or this one waited for too long;
     /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next
     /// request.
-    pub async fn run(&self, snapshot: &Arc<Snapshot>, caller: &Caller, ask: Ask) -> Result<Answer, Error> {
+    pub async fn run(&self, snapshot: &Arc<Snapshot>, caller: &Caller, ask: Ask) -> Result<Answered, Error> {
         let Some(options) = snapshot.options(&caller.tenant) else {
             return Err(internal("the caller is of another configuration"));
         };
@@ -57,18 +58,18 @@ impl Tenants {
         };
         let actor = Actor::Token(Arc::clone(&caller.token));
         if !tenant.directory.prepare_is_short(&options, &ask) {
-            return Box::pin(prepare_elsewhere(tenant, options, actor, ask)).await;
+            return Box::pin(prepare_elsewhere(tenant, options, actor, ask)).await.map(Answered::from);
         }
         match tenant.directory.prepare(&options, &actor, ask)? {
-            Work::Ready(answer) => Ok(answer),
+            Work::Ready(answer) => Ok(answer.into()),
             Work::Read(work) => {
                 let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
                 match in_place {
-                    Some(answer) => answer,
+                    Some(answer) => answer.map(Answered::from),
                     None => Box::pin(read_elsewhere(tenant, work)).await,
                 }
             }
-            Work::Write(work) => Box::pin(write(tenant, work, options.limits)).await,
+            Work::Write(work) => Box::pin(write(tenant, work, options.limits)).await.map(Answered::from),
         }
     }
 
@@ -107,9 +108,26 @@ enum Done {
     Prepared(WriteWork),
 }
 
-async fn read_elsewhere(tenant: Lease<Tenant>, work: ReadWork) -> Result<Answer, Error> {
-    let there = tenant.clone();
-    hop(&tenant, move || there.directory.read(&work)).await
+/// Reads where it may take its time; a large answer is sent while the rest of it is being read.
+async fn read_elsewhere(tenant: Lease<Tenant>, work: ReadWork) -> Result<Answered, Error> {
+    let place = place(&tenant).await?;
+    let (mut sender, answered) = parts::channel();
+    tokio::task::spawn_blocking(move || {
+        // Also when nobody waits for the result any more.
+        let _place = place;
+        let read = tenant.directory.read_in_parts(&work, &mut |part| sender.send(part));
+        sender.end(read);
+    });
+    match answered.await {
+        Ok(answered) => answered,
+        Err(_) => Err(panicked()),
+    }
+}
+
+/// A place among the hops of a tenant.
+async fn place(tenant: &Lease<Tenant>) -> Result<OwnedSemaphorePermit, Error> {
+    let place = Arc::clone(&tenant.hops).acquire_owned().await;
+    place.map_err(|_| internal("the tenant takes no more requests"))
 }
 
 /// Runs `what` on a thread that may block. A panic there is an internal error.
@@ -117,15 +135,13 @@ async fn hop<T: Send + 'static>(
     tenant: &Lease<Tenant>,
     what: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let Ok(place) = Arc::clone(&tenant.hops).acquire_owned().await else {
-        return Err(internal("the tenant takes no more requests"));
-    };
+    let place = place(tenant).await?;
     let hopped = tokio::task::spawn_blocking(move || {
         // Also when nobody waits for the result any more.
         let _place = place;
         what()
     });
-    hopped.await.unwrap_or_else(|_| Err(internal("the request's thread panicked")))
+    hopped.await.unwrap_or_else(|_| Err(panicked()))
 }
 
 async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: Limits) -> Result<Answer, Error> {
@@ -149,6 +165,10 @@ async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: Limits) -> Result
         }
         Err(Refused::Failed) => Err(internal("the commit ended without an answer")),
     }
+}
+
+fn panicked() -> Error {
+    internal("the request's thread panicked")
 }
 
 fn internal(reason: &str) -> Error {

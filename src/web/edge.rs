@@ -25,9 +25,7 @@ where
     let mut record = Record::begin();
     let request_id = record.request_id().to_owned();
     let reply = survive(&request_id, crate::web::scim::answer(&site, request, &mut record)).await;
-    let reply = reply.with_request_id(&request_id);
-    record.finish(&reply);
-    reply
+    reply.with_request_id(&request_id).logged_by(record)
 }
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and
@@ -97,9 +95,10 @@ impl Record {
         tracing::error!(request_id = self.request_id, tenant = self.tenant(), reason, "the request failed");
     }
 
-    fn finish(mut self, reply: &Reply) {
-        self.status = Some(reply.status());
-        self.bytes_out = reply.body_bytes();
+    /// Notes what was answered, when all of it is sent as far as we know.
+    pub(super) fn answered(&mut self, status: u16, bytes_out: usize) {
+        self.status = Some(status);
+        self.bytes_out = bytes_out;
     }
 
     fn tenant(&self) -> Option<&str> {
@@ -120,7 +119,11 @@ impl Drop for Record {
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             "{}",
-            if self.status.is_some() { "request" } else { "request abandoned before it was answered" }
+            if self.status.is_some() {
+                "request"
+            } else {
+                "request abandoned before it was answered in full"
+            }
         );
     }
 }

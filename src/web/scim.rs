@@ -11,10 +11,10 @@ use http::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
 use tokio::time::Instant;
 
 use crate::config::Access;
-use crate::directory::{Answer, Ask};
+use crate::directory::Ask;
 use crate::scim::Error;
 use crate::scim::endpoint::Operation;
-use crate::tenants::{Caller, Refusal, Snapshot};
+use crate::tenants::{Answered, Caller, Refusal, Snapshot};
 use crate::web::body::Body;
 use crate::web::edge::Record;
 use crate::web::reply::Reply;
@@ -38,7 +38,7 @@ where
     record.set_bytes_in(body.bytes_read());
     body.discard();
     match outcome {
-        Ok(answer) => Reply::answer(answer),
+        Ok(answered) => Reply::answer(answered, method == http::Method::HEAD),
         Err(error) => Reply::refusal(&error),
     }
 }
@@ -57,7 +57,7 @@ impl Asked<'_> {
         site: &Site,
         body: &mut Body<S>,
         record: &mut Record,
-    ) -> Result<Answer, Error>
+    ) -> Result<Answered, Error>
     where
         S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
         B: Buf + Send,
@@ -100,7 +100,7 @@ impl Asked<'_> {
             base_url: address::base_url(public_url, self.headers, site.listening, &caller.tenant.to_string()),
         };
         match tokio::time::timeout_at(deadline, site.tenants.run(&snapshot, &caller, ask)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => {
                 if let Some(reason) = error.reason() {
                     record.log_reason(reason);

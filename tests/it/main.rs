@@ -19,6 +19,7 @@ mod errors;
 mod http;
 mod auth;
 mod isolation;
+mod large_groups;
 mod secrets;
 mod lifecycle;
 mod faults;
