@@ -76,7 +76,7 @@ const ALWAYS: [&str; 2] = ["schemas", "id"];
 
 impl Projection {
     /// Reads `attributes` and `excludedAttributes`: names parted by commas, in any case, with or without the
-    /// core schema's URN.
+    /// core schema's URN. That URN alone stands for every attribute that has none of an extension.
     pub fn new(attributes: Option<&str>, excluded: Option<&str>) -> Projection {
         let names = |text: &str| -> HashSet<String> {
             text.split(',').map(|name| plain(name.trim())).filter(|name| !name.is_empty()).collect()
@@ -102,9 +102,10 @@ impl Projection {
             return false;
         }
         let sub = format!("{name}.");
-        self.only
-            .as_ref()
-            .is_none_or(|only| only.contains(&name) || only.iter().any(|wanted| wanted.starts_with(&sub)))
+        let core = |wanted: &str| Kind::ALL.iter().any(|kind| wanted.eq_ignore_ascii_case(kind.schema_id()));
+        self.only.as_ref().is_none_or(|only| {
+            only.contains(&name) || only.iter().any(|wanted| wanted.starts_with(&sub) || core(wanted))
+        })
     }
 
     /// Appends the resource as JSON. `related` is called once, where the groups or members belong, unless they
@@ -134,16 +135,19 @@ impl Projection {
             })?;
         }
         listed.push(b']');
-        let resource = self.apply(tree(view, &listed));
+        let resource = self.apply(view.kind, tree(view, &listed));
         out.extend_from_slice(Value::Object(resource).to_string().as_bytes());
         Ok(())
     }
 
-    fn apply(&self, resource: Map<String, Value>) -> Map<String, Value> {
+    fn apply(&self, kind: Kind, resource: Map<String, Value>) -> Map<String, Value> {
+        let core = kind.schema_id().to_ascii_lowercase();
         let mut shown = Map::new();
         for (key, value) in resource {
             let name = key.to_ascii_lowercase();
-            let value = if ALWAYS.contains(&name.as_str()) { Some(value) } else { self.shown(&name, value) };
+            let whole = if name.starts_with("urn:") { &name } else { &core };
+            let value =
+                if ALWAYS.contains(&name.as_str()) { Some(value) } else { self.shown(&name, whole, value) };
             if let Some(value) = value {
                 shown.insert(key, value);
             }
@@ -151,12 +155,13 @@ impl Projection {
         shown
     }
 
-    /// What is shown of an attribute; names below a URN are parted by a colon, others by a dot.
-    fn shown(&self, name: &str, value: Value) -> Option<Value> {
-        if self.without.contains(name) {
+    /// What is shown of an attribute of the schema `whole`; names below a URN are parted by a colon, others by a
+    /// dot.
+    fn shown(&self, name: &str, whole: &str, value: Value) -> Option<Value> {
+        if self.without.contains(name) || self.without.contains(whole) {
             return None;
         }
-        let wanted_whole = self.only.as_ref().is_none_or(|only| only.contains(name));
+        let wanted_whole = self.only.as_ref().is_none_or(|only| only.contains(name) || only.contains(whole));
         let part = if name.starts_with("urn:") { ':' } else { '.' };
         let start = format!("{name}{part}");
         let named = |names: &HashSet<String>| names.iter().any(|wanted| wanted.starts_with(&start));
@@ -394,6 +399,29 @@ mod tests {
             json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "id": "u1", "externalId": "x", "userName": "Ann",
                     "name": { "givenName": "A", "familyName": "N" }, "emails": [{ "type": "work" }] })
         );
+    }
+
+    #[test]
+    fn the_urn_of_the_core_schema_stands_for_all_that_is_in_no_extension() {
+        let everything = shown(None, None);
+        let mut core = everything.clone();
+        core.as_object_mut().unwrap().remove("urn:x:1.0:Y");
+        let user = crate::scim::schema::USER;
+        assert_eq!(shown(Some(user), None), core);
+        assert_eq!(shown(Some(&user.to_uppercase()), Some("emails"))["userName"], "Ann");
+        assert_eq!(shown(Some(user), Some("emails")).get("emails"), None);
+        assert_eq!(shown(Some(&format!("{user},urn:x:1.0:Y")), None), everything);
+        let extension = shown(None, Some(user));
+        assert_eq!(
+            extension.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["schemas", "id", "urn:x:1.0:Y"]
+        );
+        let of_groups = shown(Some(crate::scim::schema::GROUP), None);
+        assert_eq!(of_groups.as_object().unwrap().keys().collect::<Vec<_>>(), ["schemas", "id"]);
+        let named = format!("{user}:NAME.givenName,{user}:emails.type");
+        assert_eq!(shown(Some(&named), None)["name"], json!({ "givenName": "A" }));
+        assert_eq!(shown(Some(&named), None)["emails"], json!([{ "type": "work" }]));
+        assert!(Projection::new(Some(user), None).shows("groups"));
     }
 
     #[test]
