@@ -9,12 +9,12 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ici_scim::scim::Kind;
 use ici_scim::scim::filter::{Bounds, Filter};
 use ici_scim::scim::patch;
 use ici_scim::scim::predicate;
 use ici_scim::scim::projection::{Projection, View};
 use ici_scim::scim::schema::{ResourceSchema, Schemas};
+use ici_scim::scim::{Kind, Profile};
 use serde_json::{Map, Value, json};
 
 /// The limits in force by default.
@@ -157,8 +157,8 @@ fn patches(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.to_string().len() as u64));
         group.bench_function(name, |b| {
             b.iter(|| {
-                let operations = patch::parse(body.clone(), PATCH_OPERATIONS_MAX, BOUNDS)?;
-                patch::apply(operations, doc.clone(), schema, BOUNDS).map(black_box)
+                let operations = patch::parse(body.clone(), PATCH_OPERATIONS_MAX, BOUNDS, Profile::Okta)?;
+                patch::apply(operations, doc.clone(), schema, BOUNDS, Profile::Okta).map(black_box)
             })
         });
     };

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use ici_scim::clock::SystemClock;
 use ici_scim::config::{Durability, Limits, OnRecreate};
 use ici_scim::directory::{Actor, Answer, Ask, Directory, Options, Shared, Work, WriteWork};
-use ici_scim::scim::Kind;
 use ici_scim::scim::endpoint::Operation;
+use ici_scim::scim::{Kind, Profile};
 use rusqlite::Connection;
 
 /// Creates in one transaction.
@@ -84,8 +84,12 @@ impl Filler {
     /// Opens the file, and makes it where it is not there.
     pub(crate) fn open(file: &Path) -> Result<Filler> {
         let directory = Directory::open(file, &Shared::new(Arc::new(SystemClock), Durability::Normal)?)?;
-        let options =
-            Options { limits: Limits::default(), on_recreate: OnRecreate::default(), store_passwords: false };
+        let options = Options {
+            limits: Limits::default(),
+            profile: Profile::default(),
+            on_recreate: OnRecreate::default(),
+            store_passwords: false,
+        };
         Ok(Filler { directory, options })
     }
 

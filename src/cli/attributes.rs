@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::cli::output::Failure;
+use crate::scim::Profile;
 use crate::scim::filter::{AttrPath, Bounds};
 use crate::scim::patch;
 use crate::scim::path::PatchPath;
@@ -63,9 +64,10 @@ pub fn apply(
     }
     let usage = |error: crate::scim::Error| Failure::usage(error.detail).hint(EXAMPLES);
     // The bound on operations is for requests from outside.
-    let parsed = patch::parse(json!({ "Operations": operations }), usize::MAX, bounds).map_err(usage)?;
+    let parsed = patch::parse(json!({ "Operations": operations }), usize::MAX, bounds, Profile::Okta)
+        .map_err(usage)?;
     let password = patch::password_of(&parsed).map_err(usage)?;
-    let mut resource = patch::apply(parsed, draft, schema, bounds).map_err(usage)?.doc;
+    let mut resource = patch::apply(parsed, draft, schema, bounds, Profile::Okta).map_err(usage)?.doc;
     if let Some(Some(password)) = password {
         resource.insert("password".to_owned(), Value::String(password));
     }

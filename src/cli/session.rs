@@ -17,7 +17,7 @@ use crate::config::{self, Limits, Settings, TenantName};
 use crate::directory::{self, Actor, Answer, Ask, Directory, Options};
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
-use crate::scim::{Kind, ScimType};
+use crate::scim::{Kind, Profile, ScimType};
 use crate::tenants::{self, config_file};
 
 /// The message of a PATCH request, RFC 7644 §3.5.2.
@@ -61,6 +61,8 @@ impl Session {
         };
         let options = Options {
             limits: Limits { page_resources_max: USERS_PAGE, ..settings.server.limits },
+            // What a person writes by hand is forgiven as a client's slips are.
+            profile: Profile::Okta,
             on_recreate: chosen.on_recreate,
             store_passwords: chosen.store_passwords,
         };

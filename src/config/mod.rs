@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::scim::Profile;
 use crate::secret::TokenHash;
 
 pub use limits::Limits;
@@ -80,7 +81,10 @@ impl ServerSettings {
 pub struct TenantSettings {
     /// The customer's name, for people.
     pub name: Option<String>,
-    /// What a create of a user that exists and is inactive does.
+    /// What is forgiven the tenant's clients.
+    pub profile: Profile,
+    /// What a create of a user that exists and is inactive does; `Conflict` unless set where the profile is
+    /// strict.
     pub on_recreate: OnRecreate,
     /// Whether passwords that Okta sends are kept, as Argon2id hashes; otherwise they are dropped.
     pub store_passwords: bool,

@@ -8,11 +8,12 @@ use crate::config::{
     Access, Durability, Error, Limits, OnRecreate, ServerSettings, Settings, TENANT_TOKENS_MAX, TenantName,
     TenantSettings, TokenSettings, is_token_name,
 };
+use crate::scim::Profile;
 use crate::secret::TokenHash;
 
 const DOCUMENT_KEYS: &[&str] = &["server", "tenants"];
 const SERVER_KEYS: &[&str] = &["listen", "public_url", "data_dir", "durability", "limits"];
-const TENANT_KEYS: &[&str] = &["name", "on_recreate", "store_passwords", "tokens"];
+const TENANT_KEYS: &[&str] = &["name", "profile", "on_recreate", "store_passwords", "tokens"];
 const TOKEN_KEYS: &[&str] = &["name", "hash", "created", "expires", "access"];
 
 /// Longest customer's name in characters.
@@ -136,9 +137,14 @@ fn tenant(section: &Section<'_>, hashes: &mut HashMap<TokenHash, String>) -> Res
     if let Some(entry) = section.get("name") {
         tenant.name = Some(name_for_people(&entry)?);
     }
-    if let Some(entry) = section.get("on_recreate") {
-        tenant.on_recreate = entry.word(OnRecreate::WORDS)?;
+    if let Some(entry) = section.get("profile") {
+        tenant.profile = entry.word(Profile::WORDS)?;
     }
+    tenant.on_recreate = match section.get("on_recreate") {
+        Some(entry) => entry.word(OnRecreate::WORDS)?,
+        None if tenant.profile.is_strict() => OnRecreate::Conflict,
+        None => OnRecreate::default(),
+    };
     if let Some(entry) = section.get("store_passwords") {
         tenant.store_passwords = entry.boolean()?;
     }
@@ -515,6 +521,22 @@ tokens = [{{ name = "x", hash = "{second}", expires = 2027-01-02 }}]
         let tokens = &all.tenants["acme"].tokens;
         assert_eq!((tokens[0].access, tokens[1].access), (Access::ReadWrite, Access::ReadOnly));
         assert_eq!(all.server.public_url.as_deref(), Some("https://scim.example.com"));
+    }
+
+    #[test]
+    fn a_strict_tenant_answers_a_create_of_an_inactive_user_with_a_conflict_unless_told_otherwise() {
+        let tenant = |lines: &str| {
+            let settings = parse(&format!("[tenants.a]\n{lines}"), "t").unwrap();
+            let tenant = &settings.tenants["a"];
+            (tenant.profile, tenant.on_recreate)
+        };
+        assert_eq!(tenant(""), (Profile::Okta, OnRecreate::Reactivate));
+        assert_eq!(tenant("profile = \"entra\""), (Profile::Entra, OnRecreate::Reactivate));
+        assert_eq!(tenant("profile = \"strict\""), (Profile::Strict, OnRecreate::Conflict));
+        let told = "profile = \"strict\"\non_recreate = \"reactivate\"";
+        assert_eq!(tenant(told), (Profile::Strict, OnRecreate::Reactivate));
+        let error = parse("[tenants.a]\nprofile = \"lax\"", "t").unwrap_err();
+        assert_eq!(error.problem, "expected \"okta\" or \"entra\" or \"strict\"");
     }
 
     #[test]

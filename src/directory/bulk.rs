@@ -176,8 +176,12 @@ impl Run<'_> {
                 write.replace(tx, &self.id(id)?, draft, password)
             }
             Operation::Patch(_, id) => {
-                let operations =
-                    patch::parse(data, options.limits.patch_operations_max, options.filter_bounds())?;
+                let operations = patch::parse(
+                    data,
+                    options.limits.patch_operations_max,
+                    options.filter_bounds(),
+                    options.profile,
+                )?;
                 let password = match kind {
                     Kind::User => password_hash(options, patch::password_of(&operations)?)?,
                     Kind::Group => None,
@@ -226,10 +230,18 @@ impl Run<'_> {
         self.later = waiting;
         for Later { place, group, mut members } in ready {
             members.iter_mut().for_each(|member| bulk::resolve(member, &self.ids));
-            let body = json!({ "Operations": [{ "op": "add", "path": "members", "value": members }] });
+            let body = json!({
+                "schemas": [patch::PATCH_URN],
+                "Operations": [{ "op": "add", "path": "members", "value": members }],
+            });
             let write = self.bulk.base.with(Kind::Group, None);
-            let limits = &write.options.limits;
-            let operations = patch::parse(body, limits.patch_operations_max, write.options.filter_bounds())?;
+            let options = &write.options;
+            let operations = patch::parse(
+                body,
+                options.limits.patch_operations_max,
+                options.filter_bounds(),
+                options.profile,
+            )?;
             match tx.part(|| write.patch(tx, &group, operations, None))? {
                 Ok(answer) => {
                     if let Some(Some(outcome)) = self.outcomes.get_mut(place) {
@@ -257,7 +269,7 @@ fn references(operation: &BulkOperation) -> Vec<&str> {
 }
 
 fn draft(write: &Write, options: &Options, data: Value) -> Result<(Draft, PasswordHash), Error> {
-    let mut draft = Draft::from_json(data, write.schema())?;
+    let mut draft = Draft::from_json(data, write.schema(), options.profile)?;
     let password = password_hash(options, draft.password.take().map(Some))?;
     Ok((draft, password))
 }

@@ -19,7 +19,7 @@ use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
 use crate::scim::query::{self, PageBounds, Query};
 use crate::scim::schema::Schemas;
-use crate::scim::{self, Kind, patch, resource};
+use crate::scim::{self, Kind, Profile, patch, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 
@@ -100,6 +100,8 @@ impl Answer {
 pub struct Options {
     /// Bounds of every input.
     pub limits: Limits,
+    /// What is forgiven a client.
+    pub profile: Profile,
     /// What a POST of an inactive user's userName does.
     pub on_recreate: OnRecreate,
     /// Whether hashes of passwords are kept.
@@ -282,18 +284,21 @@ impl Directory {
         let json = || message::parse_json(&ask.body, options.limits.json_depth_max);
         let run: WriteRun = match ask.operation {
             Operation::Create(_) => {
-                let mut draft = resource::Draft::from_json(json()?, self.shared.schemas.of(kind))?;
+                let mut draft =
+                    resource::Draft::from_json(json()?, self.shared.schemas.of(kind), options.profile)?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.create(tx, draft, password))
             }
             Operation::Replace(_, id) => {
-                let mut draft = resource::Draft::from_json(json()?, self.shared.schemas.of(kind))?;
+                let mut draft =
+                    resource::Draft::from_json(json()?, self.shared.schemas.of(kind), options.profile)?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.replace(tx, &id, draft, password))
             }
             Operation::Patch(_, id) => {
                 let bounds = options.filter_bounds();
-                let operations = patch::parse(json()?, options.limits.patch_operations_max, bounds)?;
+                let operations =
+                    patch::parse(json()?, options.limits.patch_operations_max, bounds, options.profile)?;
                 let password = match kind {
                     Kind::User => password_hash(options, patch::password_of(&operations)?)?,
                     Kind::Group => None,

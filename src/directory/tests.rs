@@ -17,6 +17,7 @@ impl Fixture {
         let directory = Directory::open(&folder.path().join("acme.sqlite"), &shared).unwrap();
         let options = Options {
             limits: Limits::default(),
+            profile: Profile::Okta,
             on_recreate: OnRecreate::Reactivate,
             store_passwords: false,
         };

@@ -123,7 +123,8 @@ impl Write {
     ) -> Result<Answer, Error> {
         let held = self.find(tx, id)?;
         let bounds = self.options.filter_bounds();
-        let patched = patch::apply(operations, parse_doc(&held)?, self.schema(), bounds)?;
+        let patched =
+            patch::apply(operations, parse_doc(&held)?, self.schema(), bounds, self.options.profile)?;
         let mut changes = MemberChanges::default();
         for change in &patched.members {
             self.change_members(tx, held.seq, change, &mut changes)?;

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod version;
 
 pub use error::{Error, ScimType};
+pub use quirks::Profile;
 
 /// Which kind of resource is meant. Users and Groups share one code path, told apart by this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use crate::scim::path::PatchPath;
 use crate::scim::predicate::{self, Predicate};
 use crate::scim::resource::{self, MemberRef};
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema};
-use crate::scim::{Error, Kind, quirks};
+use crate::scim::{Error, Kind, Profile, quirks};
 
 mod target;
 
@@ -70,17 +70,26 @@ pub struct Patched {
 /// # Errors
 /// 400 `invalidSyntax` when it is none, `invalidPath` when a path is not of the grammar, 413 when there are more
 /// operations than allowed.
-pub fn parse(body: Value, operations_max: usize, bounds: Bounds) -> Result<Vec<PatchOperation>, Error> {
+pub fn parse(
+    body: Value,
+    operations_max: usize,
+    bounds: Bounds,
+    profile: Profile,
+) -> Result<Vec<PatchOperation>, Error> {
     let Value::Object(body) = body else {
         return Err(Error::invalid_syntax("The request body must be a PatchOp message with Operations."));
     };
     let mut operations = None;
+    let mut named = false;
     for (key, value) in body {
         if key.eq_ignore_ascii_case("schemas") {
-            check_schemas(&value)?;
+            named = check_schemas(&value)?;
         } else if key.eq_ignore_ascii_case("Operations") {
             operations = Some(value);
         }
+    }
+    if !named {
+        quirks::takes_missing_schemas(PATCH_URN, profile)?;
     }
     let Some(Value::Array(operations)) = operations else {
         return Err(Error::invalid_syntax("The PatchOp message has no list Operations."));
@@ -96,33 +105,31 @@ pub fn parse(body: Value, operations_max: usize, bounds: Bounds) -> Result<Vec<P
             format!("A PATCH may have at most {operations_max} operations; send the rest in another.");
         return Err(error);
     }
-    operations.into_iter().map(|operation| parse_operation(operation, bounds)).collect()
+    operations.into_iter().map(|operation| parse_operation(operation, bounds, profile)).collect()
 }
 
-fn check_schemas(value: &Value) -> Result<(), Error> {
-    let named = match value {
-        Value::Array(listed) => {
-            listed.is_empty()
-                || listed.iter().filter_map(Value::as_str).any(|urn| urn.eq_ignore_ascii_case(PATCH_URN))
+/// Whether the message is named; that it is another one is an error.
+fn check_schemas(value: &Value) -> Result<bool, Error> {
+    match value {
+        Value::Null => Ok(false),
+        Value::Array(listed) if listed.is_empty() => Ok(false),
+        Value::Array(listed)
+            if listed.iter().filter_map(Value::as_str).any(|urn| urn.eq_ignore_ascii_case(PATCH_URN)) =>
+        {
+            Ok(true)
         }
-        Value::Null => true,
-        _ => false,
-    };
-    if named {
-        Ok(())
-    } else {
-        Err(Error::invalid_syntax(format!("The schemas of a PATCH must name {PATCH_URN}.")))
+        _ => Err(Error::invalid_syntax(format!("The schemas of a PATCH must name {PATCH_URN}."))),
     }
 }
 
-fn parse_operation(operation: Value, bounds: Bounds) -> Result<PatchOperation, Error> {
+fn parse_operation(operation: Value, bounds: Bounds, profile: Profile) -> Result<PatchOperation, Error> {
     let Value::Object(operation) = operation else {
         return Err(Error::invalid_syntax("Each of Operations must be a JSON object."));
     };
     let (mut verb, mut path, mut value) = (None, None, None);
     for (key, held) in operation {
         match key.to_ascii_lowercase().as_str() {
-            "op" => verb = held.as_str().and_then(verb_from),
+            "op" => verb = held.as_str().and_then(|text| verb_from(text, profile)),
             "path" => path = Some(held),
             "value" => value = Some(held),
             _ => {}
@@ -132,16 +139,15 @@ fn parse_operation(operation: Value, bounds: Bounds) -> Result<PatchOperation, E
         verb.ok_or_else(|| Error::invalid_syntax("The op of an operation must be add, remove or replace."))?;
     let path = match path {
         None | Some(Value::Null) => None,
-        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(Value::String(text)) if text.trim().is_empty() && quirks::takes_empty_paths(profile) => None,
         Some(Value::String(text)) => Some(PatchPath::parse(&text, bounds)?),
         Some(_) => return Err(Error::invalid_path("The path of an operation must be a string.")),
     };
     Ok(PatchOperation { verb, path, value })
 }
 
-/// `op` is lower-case in the RFC and from Okta; Entra ID sends `Add` (SSOReady #159).
-fn verb_from(text: &str) -> Option<Verb> {
-    match text.to_ascii_lowercase().as_str() {
+fn verb_from(text: &str, profile: Profile) -> Option<Verb> {
+    match &*quirks::operation_name(text, profile) {
         "add" => Some(Verb::Add),
         "remove" => Some(Verb::Remove),
         "replace" => Some(Verb::Replace),
@@ -159,8 +165,9 @@ pub fn apply(
     doc: Map<String, Value>,
     schema: &ResourceSchema,
     bounds: Bounds,
+    profile: Profile,
 ) -> Result<Patched, Error> {
-    let mut patching = Patching { schema, bounds, result: Patched { doc, members: Vec::new() } };
+    let mut patching = Patching { schema, bounds, profile, result: Patched { doc, members: Vec::new() } };
     for operation in operations {
         match operation.path {
             Some(path) => patching.at_path(operation.verb, &path, operation.value)?,
@@ -206,6 +213,7 @@ pub fn password_of(operations: &[PatchOperation]) -> Result<Option<Option<String
 struct Patching<'a> {
     schema: &'a ResourceSchema,
     bounds: Bounds,
+    profile: Profile,
     result: Patched,
 }
 
@@ -225,7 +233,7 @@ impl Patching<'_> {
             if key.eq_ignore_ascii_case("schemas") || self.is_read_only(&key) {
                 continue;
             }
-            if self.schema.is_core(&key) {
+            if self.schema.is_core(&key) && quirks::takes_names_of_paths(self.profile) {
                 self.at_resource(verb, Some(value))?;
                 continue;
             }
@@ -233,7 +241,7 @@ impl Patching<'_> {
                 self.at_extension(verb, &urn, value)?;
             } else if self.schema.attribute(&key).is_some() {
                 self.at_path(verb, &attribute_path(&key), Some(value))?;
-            } else if key.contains(['.', '[', ':']) {
+            } else if key.contains(['.', '[', ':']) && quirks::takes_names_of_paths(self.profile) {
                 let path = PatchPath::parse(&key, self.bounds)?;
                 self.at_path(verb, &path, Some(value))?;
             } else {
@@ -245,7 +253,7 @@ impl Patching<'_> {
 
     /// Whether a key of a value names something that is ours alone.
     fn is_read_only(&self, key: &str) -> bool {
-        quirks::passes_over_read_only_in_values()
+        quirks::passes_over_read_only_in_values(self.profile)
             && self
                 .schema
                 .attribute(key)
@@ -287,7 +295,9 @@ impl Patching<'_> {
                 }
             }
             (_, value) => {
-                if let Some(made) = resource::extension_value(urn, value, self.schema.extension(urn))? {
+                if let Some(made) =
+                    resource::extension_value(urn, value, self.schema.extension(urn), self.profile)?
+                {
                     self.result.doc.insert(urn.to_owned(), made);
                 }
             }
@@ -348,13 +358,18 @@ impl Patching<'_> {
         match known.and_then(|known| known.attribute(&path.attr.name)) {
             Some(attribute) => {
                 refuse_read_only(attribute)?;
-                target::change(&mut inside, attribute, verb, path, value)?;
+                target::change(&mut inside, attribute, verb, path, value, self.profile)?;
             }
-            None => target::change_unknown(&mut inside, verb, path, value)?,
+            None => {
+                quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
+                target::change_unknown(&mut inside, verb, path, value)?;
+            }
         }
         if !inside.is_empty() {
             // Checks the URN, and orders what is inside.
-            if let Some(inside) = resource::extension_value(&name, Value::Object(inside), known)? {
+            if let Some(inside) =
+                resource::extension_value(&name, Value::Object(inside), known, self.profile)?
+            {
                 self.result.doc.insert(name, inside);
             }
         }
@@ -373,7 +388,7 @@ impl Patching<'_> {
         }
         refuse_read_only(attribute)?;
         if self.schema.kind == Kind::Group && attribute.name == "members" {
-            let change = member_change(verb, path, attribute, value)?;
+            let change = member_change(verb, path, attribute, value, self.profile)?;
             self.result.members.extend(change);
             return Ok(());
         }
@@ -382,7 +397,7 @@ impl Patching<'_> {
         }
         let doc = &mut self.result.doc;
         let before = doc.get(&attribute.name).cloned();
-        target::change(doc, attribute, verb, path, value.unwrap_or(Value::Null))?;
+        target::change(doc, attribute, verb, path, value.unwrap_or(Value::Null), self.profile)?;
         if !doc.contains_key(&attribute.name) {
             if attribute.required {
                 return Err(match verb {
@@ -414,6 +429,7 @@ impl Patching<'_> {
         {
             return Ok(());
         }
+        quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
         target::change_unknown(&mut self.result.doc, verb, path, value.unwrap_or(Value::Null))
     }
 }
@@ -445,18 +461,19 @@ fn member_change(
     path: &PatchPath,
     attribute: &Attribute,
     value: Option<Value>,
+    profile: Profile,
 ) -> Result<Option<MemberChange>, Error> {
     let value = value.unwrap_or(Value::Null);
     match (&path.filter, path.attr.sub.as_deref()) {
         (None, None) => Ok(Some(match verb {
-            Verb::Add => MemberChange::Add(resource::members_from(value)?),
-            Verb::Replace => MemberChange::Replace(resource::members_from(value)?),
-            Verb::Remove if value.is_null() || !quirks::removes_only_the_values_sent() => {
-                MemberChange::Replace(Vec::new())
+            Verb::Add => MemberChange::Add(resource::members_from(value, profile)?),
+            Verb::Replace => MemberChange::Replace(resource::members_from(value, profile)?),
+            Verb::Remove if value.is_null() => MemberChange::Replace(Vec::new()),
+            Verb::Remove => {
+                quirks::removes_only_the_values_sent(profile)?;
+                let named = resource::members_from(value, profile)?;
+                MemberChange::Remove(named.into_iter().map(|member| member.id).collect())
             }
-            Verb::Remove => MemberChange::Remove(
-                resource::members_from(value)?.into_iter().map(|member| member.id).collect(),
-            ),
         })),
         (Some(filter), None) => match verb {
             Verb::Remove => Ok(Some(match ids_named(filter) {
@@ -483,7 +500,7 @@ fn member_change(
             Ok(Some(MemberChange::Display(bind_members(&filter, attribute)?, display)))
         }
         (None, Some(sub)) if sub.eq_ignore_ascii_case("value") && verb == Verb::Add => {
-            Ok(Some(MemberChange::Add(resource::members_from(value)?)))
+            Ok(Some(MemberChange::Add(resource::members_from(value, profile)?)))
         }
         (_, Some(sub)) => match attribute.sub(sub) {
             Some(known) => Err(Error::mutability(format!(

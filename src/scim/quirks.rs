@@ -1,16 +1,52 @@
 //! What clients send off the standard and is taken all the same: each with the client, the source and the test.
 //!
 //! A leniency that is not named here is a defect. The rest of `scim` calls these functions where the RFC would
-//! have refused.
+//! have refused; [`Profile::Strict`] then refuses. `tests/it/strict.rs` holds each of them in both profiles.
+
+use std::borrow::Cow;
+use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use crate::scim::Error;
 use crate::scim::filter::{CompareOp, Filter, Literal};
 
+/// What is forgiven a tenant's clients.
+///
+/// Okta and Entra ID are forgiven the same today: neither is harmed by what the other needs, and a tenant may
+/// have both. Where they ever have to differ, the difference is a function of this module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// What Okta sends, and whatever Entra ID sends too.
+    #[default]
+    Okta,
+    /// What Entra ID sends, and whatever Okta sends too.
+    Entra,
+    /// Nothing: what RFC 7643 and RFC 7644 refuse is refused. For conformance suites and for new clients.
+    Strict,
+}
+
+impl Profile {
+    /// Every profile with the word for it in `tenants.toml`.
+    pub const WORDS: &[(&str, Profile)] =
+        &[("okta", Profile::Okta), ("entra", Profile::Entra), ("strict", Profile::Strict)];
+
+    /// Whether nothing is forgiven.
+    pub fn is_strict(self) -> bool {
+        self == Profile::Strict
+    }
+}
+
+/// How much of a name that no schema has is repeated to the client.
+const NAME_CHARS_SHOWN: usize = 64;
+
 /// Entra ID sends booleans as text, `"True"` and `"False"` (SCIM-SDK #416, SCIMMY #51; Microsoft's
-/// `aadOptscim062020` notes). Test: `booleans_and_numbers_sent_as_text_are_taken`.
-pub fn boolean_from_text(text: &str) -> Option<bool> {
-    if text.eq_ignore_ascii_case("true") {
+/// `aadOptscim062020` notes); RFC 7643 §2.3.2 knows JSON's `true` and `false`. Test:
+/// `booleans_and_numbers_sent_as_text_are_taken`.
+pub fn boolean_from_text(text: &str, profile: Profile) -> Option<bool> {
+    if profile.is_strict() {
+        None
+    } else if text.eq_ignore_ascii_case("true") {
         Some(true)
     } else if text.eq_ignore_ascii_case("false") {
         Some(false)
@@ -19,29 +55,95 @@ pub fn boolean_from_text(text: &str) -> Option<bool> {
     }
 }
 
-/// Entra ID sends `manager` as a plain string, and some clients a list of plain addresses as `emails`
-/// (scim2-models #62). Test: `a_plain_string_stands_for_the_value_of_a_complex_attribute`.
+/// Mappings of both clients make texts of numbers (RFC 7643 §2.3.3 and §2.3.4: JSON's numbers). Test:
+/// `booleans_and_numbers_sent_as_text_are_taken`.
+pub fn number_from_text<N: FromStr>(text: &str, profile: Profile) -> Option<N> {
+    if profile.is_strict() { None } else { text.parse().ok() }
+}
+
+/// Okta's expression language makes numbers of what an administrator takes for a text, such as an employee
+/// number (RFC 7643 §2.3.1: a JSON string). Test: `booleans_and_numbers_sent_as_text_are_taken`.
+pub fn takes_numbers_as_text(profile: Profile) -> bool {
+    !profile.is_strict()
+}
+
+/// Entra ID sends `manager` as a plain string, and some clients a list of plain addresses as `emails` or of plain
+/// ids as `members` (scim2-models #62); RFC 7643 §2.3.8 wants an object. Test:
+/// `a_plain_string_stands_for_the_value_of_a_complex_attribute`.
+pub fn takes_plain_values(profile: Profile) -> bool {
+    !profile.is_strict()
+}
+
+/// The object that a plain string stands for, see [`takes_plain_values`].
 pub fn plain_value(text: String) -> Map<String, Value> {
     let mut element = Map::new();
     element.insert("value".to_owned(), Value::String(text));
     element
 }
 
+/// Whether attributes may be named in a body as paths name them: with a dot (`name.givenName`), or with a schema's
+/// URN before it. Entra ID does so in the value of a PATCH without path, with its flag `aadOptscim062020` (Microsoft,
+/// "Known issues and resolutions with SCIM 2.0 protocol compliance"; sourcegraph #48430). Test:
+/// `entra_names_attributes_by_paths_in_a_value`.
+pub fn takes_names_of_paths(profile: Profile) -> bool {
+    !profile.is_strict()
+}
+
+/// Attributes and extensions that no schema has are kept and given back: Okta pushes what an administrator has
+/// mapped, and Entra ID its own extensions (okta.com, "Understanding SCIM": custom attributes; Microsoft, "Tutorial:
+/// Develop and plan provisioning for a SCIM endpoint"). RFC 7644 §3.12 calls a body that is not of the schema
+/// `invalidSyntax`. Test: `what_no_schema_knows_is_kept_and_its_urn_listed`.
+///
+/// # Errors
+/// 400 `invalidSyntax` where that is not forgiven.
+pub fn takes_unknown_attributes(name: &str, profile: Profile) -> Result<(), Error> {
+    if !profile.is_strict() {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
+    Err(Error::invalid_syntax(format!("{shown} is in no schema of this resource.")))
+}
+
+/// The `op` of a PATCH operation. Entra ID sends `Add`, `Replace` and `Remove` (SSOReady #159); RFC 7644 §3.5.2 has
+/// them in small letters. Test: `op_is_taken_in_any_case_and_booleans_as_text`.
+pub fn operation_name(op: &str, profile: Profile) -> Cow<'_, str> {
+    if profile.is_strict() { Cow::Borrowed(op) } else { Cow::Owned(op.to_ascii_lowercase()) }
+}
+
+/// Clients leave `schemas` out, or empty, in a body and in a PATCH (okta.com, SCIM 2.0 reference: examples without).
+/// RFC 7643 §3 and RFC 7644 §3.5.2 require it. Test: `a_body_of_another_kind_is_refused_and_missing_schemas_are_not`.
+///
+/// # Errors
+/// 400 `invalidSyntax` where that is not forgiven.
+pub fn takes_missing_schemas(urn: &str, profile: Profile) -> Result<(), Error> {
+    if profile.is_strict() {
+        return Err(Error::invalid_syntax(format!("schemas must be there and name {urn}.")));
+    }
+    Ok(())
+}
+
+/// Clients whose requests are made from templates send `path: ""` for no path; RFC 7644 §3.5.2 leaves it out. Test:
+/// `strict::what_is_forgiven_by_default_is_refused_by_the_strict_profile`.
+pub fn takes_empty_paths(profile: Profile) -> bool {
+    !profile.is_strict()
+}
+
 /// Okta's path-less replace carries the group's own `id` before every membership change (Okta SCIM 2.0
-/// reference, "Update a specific group name"; Metatavu/keycloak-scim-server #113), and its PUT echoes `meta`
-/// and `groups`. In a value that names several attributes the read-only ones are passed over; named by `path`
-/// they are refused. Test: `read_only_attributes_in_a_value_are_passed_over_and_by_path_refused`.
-pub fn passes_over_read_only_in_values() -> bool {
-    true
+/// reference, "Update a specific group name"; Metatavu/keycloak-scim-server #113). In a PATCH value that names
+/// several attributes the read-only ones are passed over; named by `path` they are refused. (In the body of POST
+/// and PUT the RFC itself passes them over, §3.3 and §3.5.1.) Test:
+/// `read_only_attributes_in_a_value_are_passed_over_and_by_path_refused`.
+pub fn passes_over_read_only_in_values(profile: Profile) -> bool {
+    !profile.is_strict()
 }
 
 /// Entra ID replaces `emails[type eq "work"].value` where no such element is yet and expects it to be made
 /// (Microsoft, "Known issues and resolutions with SCIM 2.0 protocol compliance"). Gives the element that the
 /// filter describes, when it is made of nothing but equalities; RFC 7644 §3.5.2.3 would answer `noTarget`.
 /// Test: `a_missing_element_is_made_from_the_equalities_of_its_filter`.
-pub fn element_described_by(filter: &Filter) -> Option<Map<String, Value>> {
+pub fn element_described_by(filter: &Filter, profile: Profile) -> Option<Map<String, Value>> {
     let mut element = Map::new();
-    describe(filter, &mut element).then_some(element)
+    (!profile.is_strict() && describe(filter, &mut element)).then_some(element)
 }
 
 fn describe(filter: &Filter, element: &mut Map<String, Value>) -> bool {
@@ -66,7 +168,16 @@ fn describe(filter: &Filter, element: &mut Map<String, Value>) -> bool {
 }
 
 /// Entra ID removes members with `path: "members"` and the ids in `value`; RFC 7644 §3.5.2.2 knows no value with
-/// `remove` and would empty the group (langwatch #7136). Test: `remove_with_a_value_removes_only_that`.
-pub fn removes_only_the_values_sent() -> bool {
-    true
+/// `remove` and would empty the group (langwatch #7136); strict, such an operation is refused, for who sends a value
+/// does not mean that. Test: `remove_with_a_value_removes_only_that`.
+///
+/// # Errors
+/// 400 `invalidSyntax` where that is not forgiven.
+pub fn removes_only_the_values_sent(profile: Profile) -> Result<(), Error> {
+    if profile.is_strict() {
+        return Err(Error::invalid_syntax(
+            "An operation remove takes no value; choose what is removed by a filter in the path.",
+        ));
+    }
+    Ok(())
 }

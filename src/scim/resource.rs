@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema, Type};
-use crate::scim::{Error, Kind, datetime, quirks};
+use crate::scim::{Error, Kind, Profile, datetime, quirks};
 
 /// The most characters of a userName, a group's displayName and an externalId: they are keys of an index.
 pub const NAME_CHARS_MAX: usize = 1024;
@@ -44,7 +44,7 @@ impl Draft {
     /// # Errors
     /// 400 `invalidSyntax` when the body is no object, names an attribute twice or is of another schema; 400
     /// `invalidValue` when a value does not fit its type or a required one is missing.
-    pub fn from_json(body: Value, schema: &ResourceSchema) -> Result<Draft, Error> {
+    pub fn from_json(body: Value, schema: &ResourceSchema, profile: Profile) -> Result<Draft, Error> {
         let Value::Object(body) = body else {
             return Err(Error::invalid_syntax(format!(
                 "The request body must be a JSON object that describes a {}.",
@@ -54,16 +54,20 @@ impl Draft {
         let mut doc = Map::new();
         let mut members = None;
         let mut password = None;
-        for (key, value) in lift(body, schema)? {
+        let mut named = false;
+        for (key, value) in lift(body, schema, profile)? {
             if key.eq_ignore_ascii_case("schemas") {
-                check_schemas(&value, schema)?;
+                named = check_schemas(&value, schema)?;
             } else if schema.kind == Kind::Group && key.eq_ignore_ascii_case("members") {
-                members = Some(members_from(value)?);
+                members = Some(members_from(value, profile)?);
             } else if key.eq_ignore_ascii_case("password") {
                 password = password_from(value)?;
-            } else if let Some((name, value)) = entry(&key, value, schema)? {
+            } else if let Some((name, value)) = entry(&key, value, schema, profile)? {
                 insert_once(&mut doc, name, value, &key)?;
             }
+        }
+        if !named {
+            quirks::takes_missing_schemas(&schema.core.id, profile)?;
         }
         finish(&mut doc, schema)?;
         Ok(Draft { doc, members, password })
@@ -72,7 +76,14 @@ impl Draft {
 
 /// Brings attributes to their place that are named as PATCH and filters name them: with the core schema's URN,
 /// with an extension's, or with a dot.
-fn lift(body: Map<String, Value>, schema: &ResourceSchema) -> Result<Map<String, Value>, Error> {
+fn lift(
+    body: Map<String, Value>,
+    schema: &ResourceSchema,
+    profile: Profile,
+) -> Result<Map<String, Value>, Error> {
+    if !quirks::takes_names_of_paths(profile) {
+        return Ok(body);
+    }
     let mut lifted = Map::new();
     for (key, value) in body {
         if schema.is_core(&key) {
@@ -141,12 +152,18 @@ pub fn is_password(key: &str) -> bool {
 }
 
 /// One key of a resource, made canonical; `None` when it is read-only or unassigned.
-fn entry(key: &str, value: Value, schema: &ResourceSchema) -> Result<Option<(String, Value)>, Error> {
+fn entry(
+    key: &str,
+    value: Value,
+    schema: &ResourceSchema,
+    profile: Profile,
+) -> Result<Option<(String, Value)>, Error> {
     if let Some(attribute) = schema.attribute(key) {
         if attribute.mutability == Mutability::ReadOnly {
             return Ok(None);
         }
-        return Ok(attribute_value(attribute, value, &attribute.name)?.map(|v| (attribute.name.clone(), v)));
+        let made = attribute_value(attribute, value, &attribute.name, profile)?;
+        return Ok(made.map(|made| (attribute.name.clone(), made)));
     }
     if is_urn(key) {
         if schema.is_core(key) {
@@ -155,9 +172,11 @@ fn entry(key: &str, value: Value, schema: &ResourceSchema) -> Result<Option<(Str
             ));
         }
         let name = schema.extension(key).map_or_else(|| key.to_owned(), |known| known.id.clone());
-        return Ok(extension_value(&name, value, schema.extension(key))?.map(|value| (name, value)));
+        let made = extension_value(&name, value, schema.extension(key), profile)?;
+        return Ok(made.map(|made| (name, made)));
     }
     check_key(key)?;
+    quirks::takes_unknown_attributes(key, profile)?;
     Ok(clean(value)?.map(|value| (key.to_owned(), value)))
 }
 
@@ -165,9 +184,17 @@ fn entry(key: &str, value: Value, schema: &ResourceSchema) -> Result<Option<(Str
 ///
 /// # Errors
 /// 400 `invalidSyntax` when the URN is none or the value no object, 400 `invalidValue` as for every attribute.
-pub fn extension_value(urn: &str, value: Value, known: Option<&Schema>) -> Result<Option<Value>, Error> {
+pub fn extension_value(
+    urn: &str,
+    value: Value,
+    known: Option<&Schema>,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
     check_urn(urn)?;
-    let Some(known) = known else { return clean(value) };
+    let Some(known) = known else {
+        quirks::takes_unknown_attributes(urn, profile)?;
+        return clean(value);
+    };
     let object = match value {
         Value::Null => return Ok(None),
         Value::String(text) if text.is_empty() => return Ok(None),
@@ -181,12 +208,13 @@ pub fn extension_value(urn: &str, value: Value, known: Option<&Schema>) -> Resul
             Some(attribute) if attribute.mutability == Mutability::ReadOnly => {}
             None if is_password(&key) => {}
             Some(attribute) => {
-                if let Some(value) = attribute_value(attribute, value, &attribute.name)? {
+                if let Some(value) = attribute_value(attribute, value, &attribute.name, profile)? {
                     insert_once(&mut made, attribute.name.clone(), value, &key)?;
                 }
             }
             None => {
                 check_key(&key)?;
+                quirks::takes_unknown_attributes(&key, profile)?;
                 if let Some(value) = clean(value)? {
                     insert_once(&mut made, key.clone(), value, &key)?;
                 }
@@ -201,9 +229,14 @@ pub fn extension_value(urn: &str, value: Value, known: Option<&Schema>) -> Resul
 ///
 /// # Errors
 /// 400 `invalidValue` when the value does not fit the type.
-pub fn attribute_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+pub fn attribute_value(
+    attribute: &Attribute,
+    value: Value,
+    place: &str,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
     if !attribute.multi_valued {
-        return single_value(attribute, value, place);
+        return single_value(attribute, value, place, profile);
     }
     let elements = match value {
         Value::Array(elements) => elements,
@@ -214,7 +247,7 @@ pub fn attribute_value(attribute: &Attribute, value: Value, place: &str) -> Resu
     let carries_value = attribute.sub("value").is_some();
     let mut made: Vec<Value> = Vec::with_capacity(elements.len());
     for element in elements {
-        if let Some(element) = single_value(attribute, element, place)? {
+        if let Some(element) = single_value(attribute, element, place, profile)? {
             let empty = carries_value && element.get("value").is_none();
             if !empty && !made.contains(&element) {
                 made.push(element);
@@ -229,15 +262,20 @@ pub fn attribute_value(attribute: &Attribute, value: Value, place: &str) -> Resu
 ///
 /// # Errors
 /// 400 `invalidValue` when the value does not fit the type.
-pub fn single_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+pub fn single_value(
+    attribute: &Attribute,
+    value: Value,
+    place: &str,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
     if attribute.data_type == Type::Complex {
-        return complex_value(attribute, value, place);
+        return complex_value(attribute, value, place, profile);
     }
     let expected = match (attribute.data_type, value) {
         (_, Value::Null) => return Ok(None),
         (Type::Boolean, Value::Bool(flag)) => return Ok(Some(Value::Bool(flag))),
-        (_, Value::String(text)) => return text_value(attribute.data_type, text, place),
-        (Type::String | Type::Reference, Value::Number(number)) => {
+        (_, Value::String(text)) => return text_value(attribute.data_type, text, place, profile),
+        (Type::String | Type::Reference, Value::Number(number)) if quirks::takes_numbers_as_text(profile) => {
             return Ok(Some(Value::String(number.to_string())));
         }
         (Type::Integer, Value::Number(number)) if number.is_i64() => return Ok(Some(Value::Number(number))),
@@ -252,16 +290,16 @@ pub fn single_value(attribute: &Attribute, value: Value, place: &str) -> Result<
     Err(Error::invalid_value(format!("{place} must be {expected}.")))
 }
 
-fn text_value(data_type: Type, text: String, place: &str) -> Result<Option<Value>, Error> {
+fn text_value(data_type: Type, text: String, place: &str, profile: Profile) -> Result<Option<Value>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
     check_text(&text, place)?;
     let made = match data_type {
         Type::String | Type::Reference | Type::Binary => Some(Value::String(text)),
-        Type::Boolean => quirks::boolean_from_text(&text).map(Value::Bool),
-        Type::Integer => text.parse::<i64>().ok().map(Value::from),
-        Type::Decimal => text.parse::<serde_json::Number>().ok().map(Value::Number),
+        Type::Boolean => quirks::boolean_from_text(&text, profile).map(Value::Bool),
+        Type::Integer => quirks::number_from_text::<i64>(&text, profile).map(Value::from),
+        Type::Decimal => quirks::number_from_text::<serde_json::Number>(&text, profile).map(Value::Number),
         Type::DateTime => datetime::parse(&text).is_some().then_some(Value::String(text)),
         Type::Complex => None,
     };
@@ -275,12 +313,19 @@ fn text_value(data_type: Type, text: String, place: &str) -> Result<Option<Value
     made.map(Some).ok_or_else(|| Error::invalid_value(format!("{place} must be {expected}.")))
 }
 
-fn complex_value(attribute: &Attribute, value: Value, place: &str) -> Result<Option<Value>, Error> {
+fn complex_value(
+    attribute: &Attribute,
+    value: Value,
+    place: &str,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
     let object = match value {
         Value::Null => return Ok(None),
         Value::Array(list) if list.is_empty() => return Ok(None),
         Value::String(text) if text.is_empty() => return Ok(None),
-        Value::String(text) if attribute.sub("value").is_some() => quirks::plain_value(text),
+        Value::String(text) if attribute.sub("value").is_some() && quirks::takes_plain_values(profile) => {
+            quirks::plain_value(text)
+        }
         Value::Object(object) => object,
         _ => return Err(Error::invalid_value(format!("{place} must be a JSON object."))),
     };
@@ -290,9 +335,13 @@ fn complex_value(attribute: &Attribute, value: Value, place: &str) -> Result<Opt
             continue;
         }
         let (name, value) = match attribute.sub(&key) {
-            Some(sub) => (sub.name.clone(), attribute_value(sub, value, &format!("{place}.{}", sub.name))?),
+            Some(sub) => {
+                let place = format!("{place}.{}", sub.name);
+                (sub.name.clone(), attribute_value(sub, value, &place, profile)?)
+            }
             None => {
                 check_key(&key)?;
+                quirks::takes_unknown_attributes(&format!("{place}.{key}"), profile)?;
                 (key.clone(), clean(value)?)
             }
         };
@@ -341,7 +390,7 @@ pub fn clean(value: Value) -> Result<Option<Value>, Error> {
 /// # Errors
 /// 400 `invalidValue` when an element is none of these: a list that was meant to name people must not empty a
 /// group.
-pub fn members_from(value: Value) -> Result<Vec<MemberRef>, Error> {
+pub fn members_from(value: Value, profile: Profile) -> Result<Vec<MemberRef>, Error> {
     let elements = match value {
         Value::Array(elements) => elements,
         Value::Null => Vec::new(),
@@ -353,7 +402,7 @@ pub fn members_from(value: Value) -> Result<Vec<MemberRef>, Error> {
     for element in elements {
         let member = match element {
             Value::Null => continue,
-            Value::String(id) => MemberRef { id, display: None },
+            Value::String(id) if quirks::takes_plain_values(profile) => MemberRef { id, display: None },
             Value::Object(object) => match member_from(object)? {
                 Some(member) => member,
                 None => continue,
@@ -481,9 +530,10 @@ pub fn check_count(count: usize, place: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<(), Error> {
+/// Whether the schema is named; that it is of another kind is an error.
+fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<bool, Error> {
     let listed = match value {
-        Value::Null => return Ok(()),
+        Value::Null => return Ok(false),
         Value::Array(listed) if listed.iter().all(Value::is_string) => listed,
         _ => return Err(Error::invalid_syntax("schemas must be a list of URNs.")),
     };
@@ -497,7 +547,7 @@ fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<(), Error> {
             schema.core.id
         )));
     }
-    Ok(())
+    Ok(own)
 }
 
 fn check_text(text: &str, place: &str) -> Result<(), Error> {
@@ -562,7 +612,7 @@ mod tests {
     use serde_json::json;
 
     fn user(body: Value) -> Result<Draft, Error> {
-        Draft::from_json(body, Schemas::builtin().unwrap().of(Kind::User))
+        Draft::from_json(body, Schemas::builtin().unwrap().of(Kind::User), Profile::Okta)
     }
 
     fn doc(body: Value) -> Value {
@@ -668,7 +718,7 @@ mod tests {
 
     #[test]
     fn members_are_read_in_every_form_and_count_once() {
-        let members = members_from(json!([{ "value": "1", "display": "a", "type": "User" }, "2", { "VALUE": "1" }, { "$ref": "https://h/Users/3" }, { "value": null, "display": "x" }, null])).unwrap();
+        let members = members_from(json!([{ "value": "1", "display": "a", "type": "User" }, "2", { "VALUE": "1" }, { "$ref": "https://h/Users/3" }, { "value": null, "display": "x" }, null]), Profile::Okta).unwrap();
         assert_eq!(
             members,
             [
@@ -677,8 +727,8 @@ mod tests {
                 MemberRef { id: "3".into(), display: None }
             ]
         );
-        assert!(members_from(json!([])).unwrap().is_empty());
-        assert!(members_from(json!([7])).is_err());
-        assert!(members_from(json!([{ "display": "x" }])).is_err());
+        assert!(members_from(json!([]), Profile::Okta).unwrap().is_empty());
+        assert!(members_from(json!([7]), Profile::Okta).is_err());
+        assert!(members_from(json!([{ "display": "x" }]), Profile::Okta).is_err());
     }
 }

@@ -191,6 +191,7 @@ fn differ_otherwise(before: &Settings, after: &Settings) -> bool {
     };
     let tenants_differ = |old: &TenantSettings, new: &TenantSettings| {
         old.name != new.name
+            || old.profile != new.profile
             || old.on_recreate != new.on_recreate
             || old.store_passwords != new.store_passwords
             || tokens_differ(old, new)

@@ -49,6 +49,7 @@ impl Snapshot {
         let settings = self.settings.tenants.get(tenant)?;
         Some(Options {
             limits: self.settings.server.limits,
+            profile: settings.profile,
             on_recreate: settings.on_recreate,
             store_passwords: settings.store_passwords,
         })

@@ -7,6 +7,7 @@
 
 mod support;
 mod okta;
+mod strict;
 mod users;
 mod user_patch;
 mod groups;

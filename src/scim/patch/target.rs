@@ -7,7 +7,7 @@ use crate::scim::patch::Verb;
 use crate::scim::path::PatchPath;
 use crate::scim::resource::{attribute_value, check_count, check_primary, clean, single_value};
 use crate::scim::schema::{Attribute, Type};
-use crate::scim::{Error, fold, matching, predicate, quirks};
+use crate::scim::{Error, Profile, fold, matching, predicate, quirks};
 
 /// Changes a known attribute of `holder`, which is a resource or an extension's object.
 pub(super) fn change(
@@ -16,13 +16,14 @@ pub(super) fn change(
     verb: Verb,
     path: &PatchPath,
     value: Value,
+    profile: Profile,
 ) -> Result<(), Error> {
     let name = &attribute.name;
     let held = holder.shift_remove(name);
     let changed = match (&path.filter, &path.attr.sub) {
-        (Some(filter), sub) => by_filter(held, attribute, verb, filter, sub.as_deref(), value)?,
-        (None, Some(sub)) => by_sub_attribute(held, attribute, verb, sub, value)?,
-        (None, None) => whole(held, attribute, verb, value)?,
+        (Some(filter), sub) => by_filter(held, attribute, verb, filter, sub.as_deref(), value, profile)?,
+        (None, Some(sub)) => by_sub_attribute(held, attribute, verb, sub, value, profile)?,
+        (None, None) => whole(held, attribute, verb, value, profile)?,
     };
     if let Some(changed) = changed {
         if let Value::Array(elements) = &changed {
@@ -55,11 +56,13 @@ fn whole(
     attribute: &Attribute,
     verb: Verb,
     value: Value,
+    profile: Profile,
 ) -> Result<Option<Value>, Error> {
     let name = &attribute.name;
     if verb == Verb::Remove {
-        if attribute.multi_valued && !value.is_null() && quirks::removes_only_the_values_sent() {
-            return remove_values(held, attribute, value);
+        if attribute.multi_valued && !value.is_null() {
+            quirks::removes_only_the_values_sent(profile)?;
+            return remove_values(held, attribute, value, profile);
         }
         return Ok(None);
     }
@@ -67,16 +70,16 @@ fn whole(
         return match verb {
             Verb::Add => {
                 // A primary value that is added takes the place of the one there (RFC 7644 §3.5.2).
-                let Some(Value::Array(added)) = attribute_value(attribute, value, name)? else {
+                let Some(Value::Array(added)) = attribute_value(attribute, value, name, profile)? else {
                     return Ok(held);
                 };
                 add_elements(held, added, name).map(Some)
             }
-            Verb::Replace | Verb::Remove => attribute_value(attribute, value, name),
+            Verb::Replace | Verb::Remove => attribute_value(attribute, value, name, profile),
         };
     }
     let emptied = nothing_left(attribute, &value);
-    match (single_value(attribute, value.clone(), name)?, held) {
+    match (single_value(attribute, value.clone(), name, profile)?, held) {
         (Some(Value::Object(made)), held) => {
             let mut merged = held.unwrap_or_else(|| Value::Object(Map::new()));
             drop_unassigned(&mut merged, attribute, &value);
@@ -170,8 +173,13 @@ fn clear_primary(elements: &mut [Value]) {
 }
 
 /// `remove` with a value: Entra ID's form (see `quirks`).
-fn remove_values(held: Option<Value>, attribute: &Attribute, value: Value) -> Result<Option<Value>, Error> {
-    let Some(Value::Array(unwanted)) = attribute_value(attribute, value, &attribute.name)? else {
+fn remove_values(
+    held: Option<Value>,
+    attribute: &Attribute,
+    value: Value,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
+    let Some(Value::Array(unwanted)) = attribute_value(attribute, value, &attribute.name, profile)? else {
         return Ok(held);
     };
     let same = |element: &Value, other: &Value| match (element.get("value"), other.get("value")) {
@@ -200,13 +208,17 @@ fn set_sub(
     verb: Verb,
     sub: &str,
     value: Value,
+    profile: Profile,
 ) -> Result<(), Error> {
     let known = sub_attribute(attribute, sub)?;
     let name = known.map_or(sub, |known| known.name.as_str());
     let made = match (verb, known) {
         (Verb::Remove, _) => None,
-        (_, Some(known)) => attribute_value(known, value, &format!("{}.{name}", attribute.name))?,
-        (_, None) => clean(value)?,
+        (_, Some(known)) => attribute_value(known, value, &format!("{}.{name}", attribute.name), profile)?,
+        (_, None) => {
+            quirks::takes_unknown_attributes(&format!("{}.{name}", attribute.name), profile)?;
+            clean(value)?
+        }
     };
     match made {
         Some(made) => object.insert(name.to_owned(), made),
@@ -221,20 +233,21 @@ fn by_sub_attribute(
     verb: Verb,
     sub: &str,
     value: Value,
+    profile: Profile,
 ) -> Result<Option<Value>, Error> {
     if !attribute.multi_valued {
         let mut object = match held {
             Some(Value::Object(object)) => object,
             _ => Map::new(),
         };
-        set_sub(&mut object, attribute, verb, sub, value)?;
+        set_sub(&mut object, attribute, verb, sub, value, profile)?;
         return Ok((!object.is_empty()).then_some(Value::Object(object)));
     }
     let mut elements = elements_of(held);
     if elements.is_empty() && verb != Verb::Remove {
         elements.push(Value::Object(Map::new()));
     }
-    change_elements(&mut elements, |_| true, attribute, verb, sub, &value)?;
+    change_elements(&mut elements, |_| true, attribute, verb, sub, &value, profile)?;
     Ok(kept(elements))
 }
 
@@ -246,10 +259,12 @@ fn change_elements(
     verb: Verb,
     sub: &str,
     value: &Value,
+    profile: Profile,
 ) -> Result<usize, Error> {
     let makes_primary = verb != Verb::Remove
         && sub.eq_ignore_ascii_case("primary")
-        && (value == &Value::Bool(true) || value.as_str().and_then(quirks::boolean_from_text) == Some(true));
+        && (value == &Value::Bool(true)
+            || value.as_str().and_then(|text| quirks::boolean_from_text(text, profile)) == Some(true));
     let picked: Vec<bool> = elements.iter().map(chosen).collect();
     let count = picked.iter().filter(|picked| **picked).count();
     if makes_primary && count > 0 {
@@ -257,7 +272,7 @@ fn change_elements(
     }
     for (element, _) in elements.iter_mut().zip(&picked).filter(|(_, picked)| **picked) {
         if let Value::Object(object) = element {
-            set_sub(object, attribute, verb, sub, value.clone())?;
+            set_sub(object, attribute, verb, sub, value.clone(), profile)?;
         }
     }
     Ok(count)
@@ -290,6 +305,7 @@ fn by_filter(
     filter: &Filter,
     sub: Option<&str>,
     value: Value,
+    profile: Profile,
 ) -> Result<Option<Value>, Error> {
     let bound =
         predicate::bind_element(filter, attribute).map_err(|error| Error::invalid_path(error.detail))?;
@@ -297,26 +313,29 @@ fn by_filter(
     let mut elements = elements_of(held);
     let chosen = |element: &Value| matching::matches(&bound, element);
     let count = match (verb, sub) {
-        (_, Some(sub)) => change_elements(&mut elements, chosen, attribute, verb, sub, &value)?,
+        (_, Some(sub)) => change_elements(&mut elements, chosen, attribute, verb, sub, &value, profile)?,
         (Verb::Remove, None) => {
             let before = elements.len();
             elements.retain(|element| !chosen(element));
             before - elements.len()
         }
-        (Verb::Add | Verb::Replace, None) => put_elements(&mut elements, chosen, attribute, verb, &value)?,
+        (Verb::Add | Verb::Replace, None) => {
+            put_elements(&mut elements, chosen, attribute, verb, &value, profile)?
+        }
     };
     if count == 0 {
-        match (verb, sub, quirks::element_described_by(filter)) {
+        match (verb, sub, quirks::element_described_by(filter, profile)) {
             (Verb::Add | Verb::Replace, Some(sub), Some(described)) if !single => {
-                let made = made_element(described, attribute, verb, sub, value, &elements)?;
+                let made = made_element(described, attribute, verb, sub, value, &elements, profile)?;
                 elements.push(made);
             }
             (Verb::Add, None, Some(described)) if !single => {
                 let mut element = Value::Object(described);
-                if let Some(Value::Object(value)) = single_value(attribute, value, &attribute.name)? {
+                if let Some(Value::Object(value)) = single_value(attribute, value, &attribute.name, profile)?
+                {
                     merge(&mut element, value);
                 }
-                let element = single_value(attribute, element, &attribute.name)?;
+                let element = single_value(attribute, element, &attribute.name, profile)?;
                 let added = element.into_iter().collect();
                 return add_elements(Some(Value::Array(elements)), added, &attribute.name).map(Some);
             }
@@ -342,12 +361,13 @@ fn made_element(
     sub: &str,
     value: Value,
     others: &[Value],
+    profile: Profile,
 ) -> Result<Value, Error> {
-    let mut element = match single_value(attribute, Value::Object(described), &attribute.name)? {
+    let mut element = match single_value(attribute, Value::Object(described), &attribute.name, profile)? {
         Some(Value::Object(element)) => element,
         _ => Map::new(),
     };
-    set_sub(&mut element, attribute, verb, sub, value)?;
+    set_sub(&mut element, attribute, verb, sub, value, profile)?;
     // Where the one there is primary, the new one is not: it did not ask to take its place.
     if others.iter().any(|other| other.get("primary") == Some(&Value::Bool(true))) {
         element.shift_remove("primary");
@@ -362,8 +382,9 @@ fn put_elements(
     attribute: &Attribute,
     verb: Verb,
     value: &Value,
+    profile: Profile,
 ) -> Result<usize, Error> {
-    let made = single_value(attribute, value.clone(), &attribute.name)?;
+    let made = single_value(attribute, value.clone(), &attribute.name, profile)?;
     let picked: Vec<bool> = elements.iter().map(chosen).collect();
     let count = picked.iter().filter(|picked| **picked).count();
     if count > 0 && made.as_ref().is_some_and(|made| made.get("primary") == Some(&Value::Bool(true))) {

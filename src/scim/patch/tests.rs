@@ -8,7 +8,7 @@ fn patched(kind: Kind, doc: Value, operations: Value) -> Result<Patched, Error> 
     let schemas = Schemas::builtin().unwrap();
     let body = json!({ "schemas": [PATCH_URN], "Operations": operations });
     let Value::Object(doc) = doc else { panic!("a document is an object") };
-    apply(parse(body, 10, BOUNDS)?, doc, schemas.of(kind), BOUNDS)
+    apply(parse(body, 10, BOUNDS, Profile::Okta)?, doc, schemas.of(kind), BOUNDS, Profile::Okta)
 }
 
 /// The document after the operations, without `schemas`.
@@ -271,10 +271,11 @@ fn active_set_to_null_stays_as_it_was_and_removed_by_name_is_gone() {
 #[test]
 fn passwords_are_no_part_of_a_document() {
     let body = json!({ "Operations": [{ "op": "replace", "value": { "password": "N3w" } }] });
-    let operations = parse(body, 10, BOUNDS).unwrap();
+    let operations = parse(body, 10, BOUNDS, Profile::Okta).unwrap();
     assert_eq!(password_of(&operations).unwrap(), Some(Some("N3w".to_owned())));
     let Value::Object(doc) = ann() else { unreachable!() };
-    let patched = apply(operations, doc, Schemas::builtin().unwrap().of(Kind::User), BOUNDS).unwrap();
+    let patched =
+        apply(operations, doc, Schemas::builtin().unwrap().of(Kind::User), BOUNDS, Profile::Okta).unwrap();
     assert!(!patched.doc.contains_key("password"));
 }
 
@@ -345,8 +346,8 @@ fn a_message_that_is_none_is_refused() {
         json!({ "Operations": {} }),
         json!({ "schemas": ["urn:x"], "Operations": [{ "op": "add", "value": {} }] }),
     ] {
-        assert_eq!(parse(body.clone(), 10, BOUNDS).unwrap_err().status, 400, "{body}");
+        assert_eq!(parse(body.clone(), 10, BOUNDS, Profile::Okta).unwrap_err().status, 400, "{body}");
     }
     let many: Vec<Value> = (0..11).map(|_| json!({ "op": "add", "value": {} })).collect();
-    assert_eq!(parse(json!({ "Operations": many }), 10, BOUNDS).unwrap_err().status, 413);
+    assert_eq!(parse(json!({ "Operations": many }), 10, BOUNDS, Profile::Okta).unwrap_err().status, 413);
 }

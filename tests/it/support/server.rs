@@ -299,7 +299,8 @@ struct Pool {
     plain: Vec<(String, Token)>,
     conflicting: Vec<(String, Token)>,
     password_keeping: Vec<(String, Token)>,
-    given: [AtomicUsize; 3],
+    strict: Vec<(String, Token)>,
+    given: [AtomicUsize; 4],
 }
 
 const PLAIN_TENANTS: usize = 320;
@@ -315,6 +316,7 @@ impl Pool {
                 plain: make('t', PLAIN_TENANTS),
                 conflicting: make('c', SPECIAL_TENANTS),
                 password_keeping: make('p', SPECIAL_TENANTS),
+                strict: make('s', SPECIAL_TENANTS),
                 given: Default::default(),
             }
         });
@@ -333,6 +335,9 @@ impl Pool {
         }
         for one in &self.password_keeping {
             config = config.tenant(tenant(one).option("store_passwords", "true"));
+        }
+        for one in &self.strict {
+            config = config.tenant(tenant(one).option("profile", "\"strict\""));
         }
         config
     }
@@ -359,6 +364,11 @@ impl Tenant {
     /// A tenant with `store_passwords = true`.
     pub(crate) fn keeping_passwords() -> Tenant {
         Tenant::take(&Pool::get().password_keeping, 2)
+    }
+
+    /// A tenant with `profile = "strict"`.
+    pub(crate) fn strict() -> Tenant {
+        Tenant::take(&Pool::get().strict, 3)
     }
 
     fn take(from: &[(String, Token)], which: usize) -> Tenant {

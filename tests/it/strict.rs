@@ -1,0 +1,228 @@
+//! What clients are forgiven (`scim::quirks`), and that a tenant with `profile = "strict"` forgives none of it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Reply, Tenant, okta};
+
+/// A user and a group that has it, made as the RFC has it.
+struct Made {
+    client: Client,
+    user: String,
+    group: String,
+}
+
+impl Made {
+    fn of(tenant: &Tenant) -> Made {
+        let client = tenant.client();
+        let user = client.create("/Users", user("ann@x.test")).id();
+        let members = [json!({ "value": user, "type": "User" })];
+        let group = client.create("/Groups", okta::group("Crew", &members)).id();
+        Made { client, user, group }
+    }
+
+    fn patch_user(&self, operations: Value) -> Reply {
+        self.client.patch(&format!("/Users/{}", self.user), okta::patch(operations))
+    }
+
+    fn patch_group(&self, operations: Value) -> Reply {
+        self.client.patch(&format!("/Groups/{}", self.group), okta::patch(operations))
+    }
+}
+
+fn user(name: &str) -> Value {
+    json!({ "schemas": [okta::USER], "userName": name })
+}
+
+/// A user with further attributes.
+fn user_with(name: &str, more: Value) -> Value {
+    let mut user = user(name);
+    user.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    user
+}
+
+/// What is forgiven: what it is called, the request, and what the strict profile answers instead.
+type Leniency = (&'static str, fn(&Made) -> Reply, &'static str);
+
+const FORGIVEN: &[Leniency] = &[
+    (
+        "a truth value as text",
+        |it| it.patch_user(json!([{ "op": "replace", "path": "active", "value": "True" }])),
+        "invalidValue",
+    ),
+    (
+        "a truth value as text in an element",
+        |it| {
+            it.client
+                .post("/Users", user_with("b1", json!({ "emails": [{ "value": "b@x", "primary": "true" }] })))
+        },
+        "invalidValue",
+    ),
+    (
+        "a number for a text",
+        |it| it.patch_user(json!([{ "op": "add", "path": "title", "value": 7 }])),
+        "invalidValue",
+    ),
+    (
+        "a plain text for a complex value",
+        |it| {
+            let manager = json!({ okta::ENTERPRISE: { "manager": "7" } });
+            it.client.post("/Users", user_with("b2", manager))
+        },
+        "invalidValue",
+    ),
+    (
+        "a list of plain texts for one of complex values",
+        |it| it.client.post("/Users", user_with("b3", json!({ "emails": ["b@x.test"] }))),
+        "invalidValue",
+    ),
+    (
+        "a member as a plain id",
+        |it| it.patch_group(json!([{ "op": "add", "path": "members", "value": [it.user] }])),
+        "invalidValue",
+    ),
+    (
+        "an attribute that no schema has",
+        |it| it.client.post("/Users", user_with("b4", json!({ "shoeSize": 42 }))),
+        "invalidSyntax",
+    ),
+    (
+        "a sub-attribute that no schema has",
+        |it| it.client.post("/Users", user_with("b5", json!({ "name": { "nick": "x" } }))),
+        "invalidSyntax",
+    ),
+    (
+        "an extension that no schema has",
+        |it| it.client.post("/Users", user_with("b6", json!({ "urn:x:1.0:User": { "a": 1 } }))),
+        "invalidSyntax",
+    ),
+    (
+        "an attribute of a known extension that it has not",
+        |it| it.client.post("/Users", user_with("b7", json!({ okta::ENTERPRISE: { "a": 1 } }))),
+        "invalidSyntax",
+    ),
+    (
+        "a PATCH of an attribute that no schema has",
+        |it| it.patch_user(json!([{ "op": "add", "path": "shoeSize", "value": 42 }])),
+        "invalidSyntax",
+    ),
+    (
+        "a PATCH without path of an attribute that no schema has",
+        |it| it.patch_user(json!([{ "op": "add", "value": { "shoeSize": 42 } }])),
+        "invalidSyntax",
+    ),
+    (
+        "a name with a dot in a body",
+        |it| it.client.post("/Users", user_with("b8", json!({ "name.givenName": "Ann" }))),
+        "invalidSyntax",
+    ),
+    (
+        "a name with a dot in a value",
+        |it| it.patch_user(json!([{ "op": "replace", "value": { "name.givenName": "Ann" } }])),
+        "invalidSyntax",
+    ),
+    (
+        "a name with a URN in a value",
+        |it| {
+            let name = format!("{}:department", okta::ENTERPRISE);
+            it.patch_user(json!([{ "op": "replace", "value": { name: "Tools" } }]))
+        },
+        "invalidSyntax",
+    ),
+    ("a body without schemas", |it| it.client.post("/Users", json!({ "userName": "b9" })), "invalidSyntax"),
+    (
+        "a PATCH without schemas",
+        |it| {
+            let operation = json!({ "op": "add", "path": "title", "value": "T" });
+            it.client.patch(&format!("/Users/{}", it.user), json!({ "Operations": [operation] }))
+        },
+        "invalidSyntax",
+    ),
+    (
+        "an op in capitals",
+        |it| it.patch_user(json!([{ "op": "Add", "path": "title", "value": "T" }])),
+        "invalidSyntax",
+    ),
+    (
+        "an empty path",
+        |it| it.patch_user(json!([{ "op": "add", "path": "", "value": { "title": "T" } }])),
+        "invalidPath",
+    ),
+    (
+        "a read-only attribute among others in a value",
+        |it| it.patch_group(json!([{ "op": "replace", "value": { "id": it.group, "displayName": "Crew" } }])),
+        "mutability",
+    ),
+    (
+        "a value for an element that is not there",
+        |it| {
+            it.patch_user(json!([
+                { "op": "replace", "path": "emails[type eq \"work\"].value", "value": "a@x.test" }
+            ]))
+        },
+        "noTarget",
+    ),
+    (
+        "a member removed by value",
+        |it| it.patch_group(json!([{ "op": "remove", "path": "members", "value": [{ "value": it.user }] }])),
+        "invalidSyntax",
+    ),
+    (
+        "a value removed by value",
+        |it| {
+            it.patch_user(json!([
+                { "op": "add", "path": "emails", "value": [{ "value": "a@x.test" }] },
+                { "op": "remove", "path": "emails", "value": [{ "value": "a@x.test" }] },
+            ]))
+        },
+        "invalidSyntax",
+    ),
+];
+
+#[test]
+fn what_is_forgiven_by_default_is_refused_by_the_strict_profile() {
+    let (lenient, strict) = (Made::of(&Tenant::fresh()), Made::of(&Tenant::strict()));
+    for (what, ask, scim_type) in FORGIVEN {
+        let taken = ask(&lenient);
+        assert!([200, 201].contains(&taken.status), "{what}: {taken}");
+        let refused = ask(&strict);
+        assert_eq!(
+            (refused.status, refused["scimType"].as_str()),
+            (400, Some(*scim_type)),
+            "{what}: {refused}"
+        );
+    }
+    let after = strict.client.get(&format!("/Groups/{}", strict.group)).expect(200);
+    assert_eq!(after.member_ids(), [strict.user.as_str()], "nothing was changed");
+}
+
+#[test]
+fn what_the_rfc_allows_is_taken_by_the_strict_profile() {
+    let it = Made::of(&Tenant::strict());
+    // Names in any case, null and the empty list for "unassigned" (RFC 7643 §2.1, §2.5).
+    let body = json!({ "SCHEMAS": [okta::USER], "username": "b", "title": null, "emails": [] });
+    it.client.post("/Users", body).expect(201);
+    // Read-only attributes in the body of POST and PUT are passed over (RFC 7644 §3.3, §3.5.1).
+    it.client.post("/Users", user_with("c", json!({ "id": "mine", "groups": [], "meta": {} }))).expect(201);
+    let echo = it.client.get(&format!("/Users/{}", it.user)).expect(200).json;
+    it.client.put(&format!("/Users/{}", it.user), echo).expect(200);
+    // A value of whole attributes without a path, and an extension's URN as the key of its object.
+    let whole = json!([{ "op": "add", "value": {
+        "name": { "givenName": "Ann" }, okta::ENTERPRISE: { "department": "Tools", "manager": { "value": "7" } } } }]);
+    let after = it.patch_user(whole).expect(200);
+    assert_eq!(after[okta::ENTERPRISE]["department"], "Tools");
+    let by_path = json!([
+        { "op": "replace", "path": format!("{}:department", okta::ENTERPRISE), "value": "Sales" },
+        { "op": "add", "path": "emails", "value": [{ "type": "work", "value": "a@x.test", "primary": true }] },
+        { "op": "replace", "path": "emails[type eq \"work\"].value", "value": "b@x.test" },
+    ]);
+    it.patch_user(by_path).expect(200);
+    it.patch_group(json!([{ "op": "remove", "path": format!("members[value eq \"{}\"]", it.user) }]))
+        .expect(200);
+}
+
+#[test]
+fn a_create_of_an_inactive_user_is_a_conflict_in_the_strict_profile() {
+    let it = Made::of(&Tenant::strict());
+    it.patch_user(json!([{ "op": "replace", "path": "active", "value": false }])).expect(200);
+    it.client.post("/Users", user("ann@x.test")).expect_error(409, "uniqueness");
+}
