@@ -325,6 +325,13 @@ impl Patching<'_> {
         let schema = self.schema;
         resource::check_urn(urn).map_err(as_path_error)?;
         let whole = whole_urn(path);
+        // Only a URN names an extension: what else has a colon would be kept as an attribute of that name, and be
+        // read as another one when it is put back.
+        if !resource::is_urn(urn) && schema.extension(urn).is_none() && schema.extension(&whole).is_none() {
+            return Err(Error::invalid_path(
+                "What stands before the colon of a path must be a schema's URN.",
+            ));
+        }
         if schema.is_core(&whole) && path.filter.is_none() {
             return self.at_resource(verb, value);
         }

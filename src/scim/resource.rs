@@ -557,7 +557,11 @@ fn check_text(text: &str, place: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_key(key: &str) -> Result<(), Error> {
+/// The name of an attribute that no schema knows is one that can be stored and asked for.
+///
+/// # Errors
+/// 400 `invalidSyntax` when it is empty, too long, or has control characters.
+pub fn check_key(key: &str) -> Result<(), Error> {
     if key.is_empty() || key.len() > KEY_CHARS_MAX || key.contains(char::is_control) {
         return Err(Error::invalid_syntax(format!(
             "An attribute's name must have 1 to {KEY_CHARS_MAX} characters and no control characters."

@@ -28,3 +28,7 @@ mod properties;
 mod cli;
 mod docs;
 mod layering;
+mod rfc7643;
+mod rfc7644;
+mod conformance;
+mod advertised;

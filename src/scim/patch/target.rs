@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::scim::filter::Filter;
 use crate::scim::patch::Verb;
 use crate::scim::path::PatchPath;
-use crate::scim::resource::{attribute_value, check_count, check_primary, clean, single_value};
+use crate::scim::resource::{attribute_value, check_count, check_key, check_primary, clean, single_value};
 use crate::scim::schema::{Attribute, Type};
 use crate::scim::{Error, Profile, fold, matching, predicate, quirks};
 
@@ -423,6 +423,11 @@ pub(super) fn change_unknown(
     value: Value,
 ) -> Result<(), Error> {
     let name = &path.attr.name;
+    if verb != Verb::Remove {
+        // As in POST: what is stored can be put back.
+        check_key(name)?;
+        path.attr.sub.as_deref().map_or(Ok(()), check_key)?;
+    }
     if path.filter.is_some() {
         return Err(Error::invalid_path(format!(
             "{name} is in no schema, so a filter cannot choose among its values."

@@ -159,6 +159,9 @@ fn each_refusal_has_its_keyword() {
     for (operation, keyword) in [
         (json!({ "op": "replace", "path": "emails[", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "A*:$", "value": "x" }), "invalidPath"),
+        (json!({ "op": "add", "path": "name.given:Name", "value": "x" }), "invalidPath"),
+        (json!({ "op": "add", "value": { "a\u{7f}b": "x" } }), "invalidSyntax"),
+        (json!({ "op": "add", "value": { "name.given:x:y": "x" } }), "invalidPath"),
         (json!({ "op": "replace", "path": "emails[nope eq 1].value", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "userName.sub", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "active", "value": "maybe" }), "invalidValue"),
