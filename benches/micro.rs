@@ -184,11 +184,13 @@ fn patches(criterion: &mut Criterion) {
 
 fn projections(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("projection");
+    let (users, groups) = (schema_of(Kind::User), schema_of(Kind::Group));
     let doc = Value::Object(user(1)).to_string();
     let mut bench =
         |name: BenchmarkId, kind: Kind, doc: &str, related: &[(String, String)], projection: &Projection| {
             let view = View {
                 kind,
+                schema: if kind == Kind::User { &users } else { &groups },
                 id: "2819c223-7f76-453a-919d-413861904646",
                 doc,
                 created_ms: 1_767_225_600_000,

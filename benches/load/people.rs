@@ -89,6 +89,8 @@ impl Filler {
             profile: Profile::default(),
             on_recreate: OnRecreate::default(),
             store_passwords: false,
+            schemas: None,
+            check_entitlements: false,
         };
         Ok(Filler { directory, options })
     }

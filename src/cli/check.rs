@@ -11,7 +11,7 @@ use crate::cli::{Globals, attributes, token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, TenantName, TenantSettings};
 use crate::scim::Kind;
-use crate::tenants::file_of;
+use crate::tenants::{OwnSchemas, file_of};
 
 const EXAMPLES: &str = "\
 Exit codes: 0 all is well, 1 a tenant's file is not, 2 the configuration is wrong.
@@ -37,6 +37,7 @@ pub struct Command {}
 /// When the configuration is wrong (exit code 2), or the report cannot be printed.
 pub fn run(_: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     let settings = globals.settings()?;
+    OwnSchemas::load(&settings, None)?;
     let mut warnings = server_warnings(&settings);
     let mut tenants = Vec::with_capacity(settings.tenants.len());
     for (tenant, chosen) in &settings.tenants {

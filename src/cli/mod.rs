@@ -21,6 +21,7 @@ pub mod token;
 pub mod tenant;
 pub mod user;
 pub mod group;
+pub mod entitlement;
 pub mod check;
 pub mod session;
 pub mod attributes;
@@ -96,6 +97,12 @@ enum Command {
     /// See and change the groups of a tenant
     #[command(subcommand)]
     Group(group::Command),
+    /// See and change which entitlements a tenant's users can be given
+    #[command(subcommand)]
+    Entitlement(entitlement::Command),
+    /// See and change which roles a tenant's users can be given
+    #[command(subcommand)]
+    Role(entitlement::RoleCommand),
     /// Check the configuration and the tenants' files without starting the server
     Check(check::Command),
 }
@@ -166,6 +173,8 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tenant(command) => tenant::run(command, &globals),
         Command::User(command) => user::run(command, &globals),
         Command::Group(command) => group::run(command, &globals),
+        Command::Entitlement(command) => entitlement::run(command, &globals),
+        Command::Role(command) => entitlement::run_role(command, &globals),
         Command::Check(command) => check::run(command, &globals),
     }
 }

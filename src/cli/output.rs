@@ -67,9 +67,15 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
         Some(failure) => failure.code,
-        None if error.chain().any(|cause| cause.is::<crate::config::Error>()) => WRONG_USE,
+        None if error.chain().any(is_wrong_configuration) => WRONG_USE,
         None => FAILED,
     }
+}
+
+fn is_wrong_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<crate::config::Error>()
+        || cause.is::<crate::tenants::SchemaFault>()
+        || matches!(cause.downcast_ref(), Some(crate::tenants::Error::Schemas(_)))
 }
 
 /// Words to the person that are no data, such as "token written": one line on stderr.

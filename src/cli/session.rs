@@ -14,9 +14,11 @@ use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
 use crate::config::{self, Limits, Settings, TenantName};
-use crate::directory::{self, Actor, Answer, Ask, Directory, Options};
+use crate::directory::{self, Actor, Answer, Ask, Directory, Options, Put};
+use crate::scim::catalog::Catalog;
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
+use crate::scim::schema::Schemas;
 use crate::scim::{Kind, Profile, ScimType};
 use crate::tenants::{self, config_file};
 
@@ -65,6 +67,8 @@ impl Session {
             profile: Profile::Okta,
             on_recreate: chosen.on_recreate,
             store_passwords: chosen.store_passwords,
+            schemas: tenants::schemas_of(tenant, chosen)?,
+            check_entitlements: chosen.check_entitlements,
         };
         let directory = tenants::open_directory(settings, tenant, Arc::new(SystemClock)).map_err(refusal)?;
         Ok(Session {
@@ -79,6 +83,42 @@ impl Session {
     /// The tenant's name.
     pub fn tenant(&self) -> &TenantName {
         &self.tenant
+    }
+
+    /// The tenant's schemas.
+    pub fn schemas(&self) -> &Schemas {
+        self.directory.schemas(&self.options)
+    }
+
+    /// Puts an entry into a catalog.
+    ///
+    /// # Errors
+    /// When the directory refuses it, or the file cannot be written.
+    pub fn put_entry(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        display_name: &str,
+        description: Option<&str>,
+    ) -> anyhow::Result<Put> {
+        self.directory.put_entry(catalog, id, display_name, description).map_err(refusal)
+    }
+
+    /// Takes an entry out of whichever of the catalogs has it.
+    ///
+    /// # Errors
+    /// When none has it, or the file cannot be written.
+    pub fn remove_entry(&self, catalogs: &[&Catalog], id: &str) -> anyhow::Result<()> {
+        self.directory.remove_entry(catalogs, id).map_err(refusal)
+    }
+
+    /// The entries of a catalog, as resources.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn entries(&self, catalog: &Catalog) -> anyhow::Result<Vec<Value>> {
+        let entries = self.directory.entries(catalog).map_err(refusal)?;
+        Ok(entries.iter().map(|entry| Value::Object(catalog.resource(entry, &self.base_url))).collect())
     }
 
     /// Whether hashes of passwords are kept; else passwords are dropped.

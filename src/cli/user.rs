@@ -14,7 +14,7 @@ use crate::cli::session::{Session, text};
 use crate::cli::{Globals, attributes};
 use crate::config::TenantName;
 use crate::scim::Kind;
-use crate::scim::schema::{ResourceSchema, Schemas};
+use crate::scim::schema::ResourceSchema;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -243,8 +243,7 @@ fn show(one: &One, globals: &Globals) -> anyhow::Result<()> {
 
 fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
     let session = Session::open(globals, &add.tenant)?;
-    let schemas = Schemas::builtin().map_err(anyhow::Error::msg)?;
-    let schema = schemas.of(Kind::User);
+    let schema = session.schemas().of(Kind::User);
     let operations = operations(&add.assignments, schema, &session)?;
     let draft = attributes::apply(operations, draft(add), schema, session.bounds())?;
     let user = session.create(Kind::User, &draft, &[])?;
@@ -285,8 +284,7 @@ fn draft(add: &Add) -> Map<String, Value> {
 
 fn run_set(set: &Set, globals: &Globals) -> anyhow::Result<()> {
     let session = Session::open(globals, &set.one.tenant)?;
-    let schemas = Schemas::builtin().map_err(anyhow::Error::msg)?;
-    let operations = operations(&set.assignments, schemas.of(Kind::User), &session)?;
+    let operations = operations(&set.assignments, session.schemas().of(Kind::User), &session)?;
     let id = session.find_id(Kind::User, &set.one.user)?;
     let user = session.patch(Kind::User, &id, &operations, &[])?;
     print(&user, globals)

@@ -10,6 +10,7 @@ mod limits;
 mod parse;
 mod read;
 mod tenant_name;
+mod tenant_schemas;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::scim::Profile;
+use crate::scim::catalog::Catalog;
+use crate::scim::{Kind, Profile};
 use crate::secret::TokenHash;
 
 pub use limits::Limits;
@@ -88,8 +90,26 @@ pub struct TenantSettings {
     pub on_recreate: OnRecreate,
     /// Whether passwords that Okta sends are kept, as Argon2id hashes; otherwise they are dropped.
     pub store_passwords: bool,
+    /// Extension schemas of the tenant's own.
+    pub schemas: Vec<OwnSchema>,
+    /// Its resource types of entitlements, then those of roles.
+    pub catalogs: Vec<Catalog>,
+    /// Whether users can be given only what is in the catalogs.
+    pub check_entitlements: bool,
     /// `[[tenants.NAME.tokens]]`, in the order of the text. Names and hashes are unique.
     pub tokens: Vec<TokenSettings>,
+}
+
+/// A schema of a tenant's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwnSchema {
+    /// The file with the schema in the form of RFC 7643 §7. As it stands in the text until flags and environment
+    /// are laid over the settings; then absolute.
+    pub file: PathBuf,
+    /// What it extends.
+    pub kind: Kind,
+    /// Whether every resource of the kind must have it.
+    pub required: bool,
 }
 
 /// `[[tenants.NAME.tokens]]`

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crate::config::read::{Entry, Section, Source, document};
+use crate::config::tenant_schemas;
 use crate::config::{
     Access, Durability, Error, Limits, OnRecreate, ServerSettings, Settings, TENANT_TOKENS_MAX, TenantName,
     TenantSettings, TokenSettings, is_token_name,
@@ -13,13 +14,23 @@ use crate::secret::TokenHash;
 
 const DOCUMENT_KEYS: &[&str] = &["server", "tenants"];
 const SERVER_KEYS: &[&str] = &["listen", "public_url", "data_dir", "durability", "limits"];
-const TENANT_KEYS: &[&str] = &["name", "profile", "on_recreate", "store_passwords", "tokens"];
+const TENANT_KEYS: &[&str] = &[
+    "name",
+    "profile",
+    "on_recreate",
+    "store_passwords",
+    "schemas",
+    "entitlement_types",
+    "role_types",
+    "check_entitlements",
+    "tokens",
+];
 const TOKEN_KEYS: &[&str] = &["name", "hash", "created", "expires", "access"];
 
 /// Longest customer's name in characters.
 const NAME_CHARS_MAX: usize = 200;
 /// Longest path in bytes; that of Linux.
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// Longest public URL in bytes. Okta takes 1,024 for a Base URL, and `/scim/v2/` and the tenant are added.
 const PUBLIC_URL_BYTES_MAX: usize = 900;
 
@@ -148,6 +159,7 @@ fn tenant(section: &Section<'_>, hashes: &mut HashMap<TokenHash, String>) -> Res
     if let Some(entry) = section.get("store_passwords") {
         tenant.store_passwords = entry.boolean()?;
     }
+    tenant_schemas::read(section, &mut tenant)?;
     if let Some(entry) = section.get("tokens") {
         let sections = entry.tables()?;
         if sections.len() > TENANT_TOKENS_MAX {

@@ -130,6 +130,23 @@ impl<'a> Entry<'a> {
         sections.collect()
     }
 
+    /// The elements of the array that this is, whatever they are; `expected` is for the error.
+    pub(super) fn elements(&self, expected: &str) -> Result<Vec<Entry<'a>>, Error> {
+        let DeValue::Array(array) = self.value else { return Err(self.expected(expected)) };
+        let elements = array.iter().enumerate().map(|(index, value)| Entry {
+            source: self.source,
+            path: format!("{}[{index}]", self.path),
+            value: value.get_ref(),
+            at: value.span().start,
+        });
+        Ok(elements.collect())
+    }
+
+    /// Whether it is a text.
+    pub(super) fn is_text(&self) -> bool {
+        self.value.as_str().is_some()
+    }
+
     /// The text that this is; `expected` is for the error.
     pub(super) fn text(&self, expected: &str) -> Result<&'a str, Error> {
         self.value.as_str().ok_or_else(|| self.expected(expected))

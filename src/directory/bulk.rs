@@ -281,7 +281,7 @@ impl Write {
             kind,
             schemas: Arc::clone(&self.schemas),
             clock: Arc::clone(&self.clock),
-            options: self.options,
+            options: self.options.clone(),
             actor: self.actor.clone(),
             projection: Projection::new(Some("id"), None),
             if_match,

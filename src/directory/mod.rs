@@ -24,11 +24,13 @@ use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 
 mod bulk;
+mod catalog;
 mod error;
 mod parts;
 mod read;
 mod write;
 
+pub use catalog::Put;
 pub use error::Error;
 pub use parts::{Part, TakeParts};
 
@@ -96,7 +98,7 @@ impl Answer {
 }
 
 /// The settings that a call follows; they come with each call, since they may change while the file stays open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bounds of every input.
     pub limits: Limits,
@@ -106,6 +108,10 @@ pub struct Options {
     pub on_recreate: OnRecreate,
     /// Whether hashes of passwords are kept.
     pub store_passwords: bool,
+    /// The tenant's schemas, where it has some of its own; else those that all share.
+    pub schemas: Option<Arc<Schemas>>,
+    /// Whether users can be given only what is in the tenant's catalogs.
+    pub check_entitlements: bool,
 }
 
 impl Options {
@@ -231,7 +237,7 @@ impl Directory {
     /// # Errors
     /// What the client did wrong.
     pub fn prepare(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
-        let schemas = &self.shared.schemas;
+        let schemas = self.schemas(options);
         let time_max = Duration::from_secs(options.limits.request_s);
         let ready = |value: serde_json::Value| Ok(Work::Ready(Answer::json(&value)));
         if ask.operation.is_discovery() {
@@ -253,11 +259,24 @@ impl Directory {
             Operation::Schema(urn) => ready(message::schema(schemas, urn, &ask.base_url)?),
             Operation::List(kind) => {
                 let query = Query::parse(&ask.query, schemas.of(*kind), options.page_bounds())?;
-                Ok(Work::Read(read::list(*kind, query, ask.base_url).within(time_max)))
+                Ok(Work::Read(read::list(*kind, Arc::clone(schemas), query, ask.base_url).within(time_max)))
             }
             Operation::Read(kind, id) => {
                 let projection = query::projection_of(&ask.query)?;
-                let one = read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url);
+                let schemas = Arc::clone(schemas);
+                let one = read::one(*kind, schemas, id.clone(), projection, ask.if_none_match, ask.base_url);
+                Ok(Work::Read(one.within(time_max)))
+            }
+            Operation::ListEntries(endpoint) => {
+                let catalog = catalog::at(schemas, endpoint)?;
+                let query = Query::parse(&ask.query, &schemas.of_catalog(catalog), options.page_bounds())?;
+                let list = catalog::list(Arc::clone(schemas), catalog.clone(), query, ask.base_url);
+                Ok(Work::Read(list.within(time_max)))
+            }
+            Operation::ReadEntry(endpoint, id) => {
+                let catalog = catalog::at(schemas, endpoint)?.clone();
+                let projection = query::projection_of(&ask.query)?;
+                let one = catalog::one(Arc::clone(schemas), catalog, id.clone(), projection, ask.base_url);
                 Ok(Work::Read(one.within(time_max)))
             }
             Operation::Create(_)
@@ -268,14 +287,19 @@ impl Directory {
         }
     }
 
+    /// The schemas that hold for a tenant with these options.
+    pub fn schemas<'a>(&'a self, options: &'a Options) -> &'a Arc<Schemas> {
+        options.schemas.as_ref().unwrap_or(&self.shared.schemas)
+    }
+
     fn prepare_write(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
         // A bulk request is of no kind; its operations each are.
         let kind = scim::bulk::kind_of(&ask.operation).unwrap_or(Kind::User);
         let write = write::Write {
             kind,
-            schemas: Arc::clone(&self.shared.schemas),
+            schemas: Arc::clone(self.schemas(options)),
             clock: Arc::clone(&self.shared.clock),
-            options: *options,
+            options: options.clone(),
             actor: actor.label(),
             projection: query::projection_of(&ask.query)?,
             if_match: ask.if_match,
@@ -285,13 +309,13 @@ impl Directory {
         let run: WriteRun = match ask.operation {
             Operation::Create(_) => {
                 let mut draft =
-                    resource::Draft::from_json(json()?, self.shared.schemas.of(kind), options.profile)?;
+                    resource::Draft::from_json(json()?, self.schemas(options).of(kind), options.profile)?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.create(tx, draft, password))
             }
             Operation::Replace(_, id) => {
                 let mut draft =
-                    resource::Draft::from_json(json()?, self.shared.schemas.of(kind), options.profile)?;
+                    resource::Draft::from_json(json()?, self.schemas(options).of(kind), options.profile)?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.replace(tx, &id, draft, password))
             }

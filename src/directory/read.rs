@@ -1,5 +1,7 @@
 //! Reading: one resource, or a page of them, as the answer that goes out.
 
+use std::sync::Arc;
+
 use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, ReadWork};
 use crate::scim::filter::CompareOp;
@@ -7,6 +9,7 @@ use crate::scim::message;
 use crate::scim::predicate::{Operand, Predicate, Target, Test};
 use crate::scim::projection::{self, Projection, View};
 use crate::scim::query::Query;
+use crate::scim::schema::Schemas;
 use crate::scim::{self, Kind, version};
 use crate::store::{Key, ReadTx, Seen, Selection};
 
@@ -17,6 +20,7 @@ const SHORT_LIST_RESOURCES_MAX: u32 = 10;
 /// `GET /Users/{id}`.
 pub(super) fn one(
     kind: Kind,
+    schemas: Arc<Schemas>,
     id: String,
     projection: Projection,
     if_none_match: Option<String>,
@@ -30,7 +34,8 @@ pub(super) fn one(
                 let etag = Some(version::etag(seen.version));
                 return Ok(Answer { status: 304, body: None, location: None, etag });
             }
-            Show { tx, projection: &projection, base_url: &base_url }.answer(seen, 200, parts)
+            Show { tx, schemas: &schemas, projection: &projection, base_url: &base_url }
+                .answer(seen, 200, parts)
         })?;
         answer.ok_or_else(|| unknown(kind).into())
     };
@@ -38,14 +43,14 @@ pub(super) fn one(
 }
 
 /// `GET /Users`.
-pub(super) fn list(kind: Kind, query: Query, base_url: String) -> ReadWork {
+pub(super) fn list(kind: Kind, schemas: Arc<Schemas>, query: Query, base_url: String) -> ReadWork {
     let few = match &query.filter {
         Some(filter) => selects_one(kind, filter).is_some(),
         None => query.count <= SHORT_LIST_RESOURCES_MAX,
     };
     let short = few && (kind == Kind::User || !query.projection.shows("members"));
     let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
-        let show = Show { tx, projection: &query.projection, base_url: &base_url };
+        let show = Show { tx, schemas: &schemas, projection: &query.projection, base_url: &base_url };
         if let Some(key) = query.filter.as_ref().and_then(|filter| selects_one(kind, filter)) {
             return show.look_up(kind, key, &query, parts);
         }
@@ -98,6 +103,7 @@ pub(super) fn unknown(kind: Kind) -> scim::Error {
 /// How resources are shown to one client.
 pub(super) struct Show<'a, 'c> {
     pub(super) tx: &'a ReadTx<'c>,
+    pub(super) schemas: &'a Schemas,
     pub(super) projection: &'a Projection,
     pub(super) base_url: &'a str,
 }
@@ -156,6 +162,7 @@ impl Show<'_, '_> {
     ) -> Result<(), Error> {
         let view = View {
             kind: seen.kind,
+            schema: self.schemas.of(seen.kind),
             id: seen.id,
             doc: seen.doc,
             created_ms: seen.created_ms,

@@ -20,6 +20,8 @@ impl Fixture {
             profile: Profile::Okta,
             on_recreate: OnRecreate::Reactivate,
             store_passwords: false,
+            schemas: None,
+            check_entitlements: false,
         };
         Fixture { directory, options, clock, _folder: folder }
     }

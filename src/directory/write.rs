@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::config::OnRecreate;
 use crate::directory::parts::Parts;
-use crate::directory::{Answer, Error, Options, read};
+use crate::directory::{Answer, Error, Options, catalog, read};
 use crate::scim::patch::{self, MemberChange, PatchOperation};
 use crate::scim::projection::Projection;
 use crate::scim::resource::{self, Draft};
@@ -60,6 +60,7 @@ impl Write {
             };
         }
         let doc = self.with_active(draft.doc, true)?;
+        catalog::check_given(tx, &self.schemas, &self.options, None, &doc)?;
         let members = draft.members.unwrap_or_default();
         let id = uuid::Uuid::new_v4().to_string();
         let now_ms = self.clock.now_ms();
@@ -192,6 +193,7 @@ impl Write {
             return Err(self.name_taken());
         }
         let before = parse_doc(held)?;
+        catalog::check_given(tx, &self.schemas, &self.options, Some(&before), &doc)?;
         let doc_changed = before != doc;
         if !doc_changed && members.is_empty() && password.is_none() {
             return Ok(());
@@ -274,7 +276,8 @@ impl Write {
 
     fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
         let record = self.find_any(tx, id)?;
-        let show = read::Show { tx, projection: &self.projection, base_url: &self.base_url };
+        let show =
+            read::Show { tx, schemas: &self.schemas, projection: &self.projection, base_url: &self.base_url };
         show.answer(&record.seen(), status, &mut Parts::kept())
     }
 }

@@ -1,5 +1,6 @@
 //! What a method and a path ask for (RFC 7644 §3.2, table 2). 404 and 405 are decided here, and nowhere else.
 
+use crate::scim::catalog::Catalog;
 use crate::scim::{Error, Kind};
 
 /// What a request asks for.
@@ -29,6 +30,10 @@ pub enum Operation {
     Delete(Kind, String),
     /// `POST /Bulk`, RFC 7644 §3.7.
     Bulk,
+    /// `GET /Licenses`: the entries of a tenant's catalog, by its endpoint.
+    ListEntries(String),
+    /// `GET /Licenses/{id}`.
+    ReadEntry(String, String),
 }
 
 const COLLECTION_ALLOW: &str = "GET, HEAD, POST";
@@ -75,6 +80,27 @@ impl Operation {
         }
     }
 
+    /// As [`Operation::resolve`], for a tenant that has catalogs of entitlements or roles. They are read only: what
+    /// there is to give is the application's to say.
+    ///
+    /// # Errors
+    /// As [`Operation::resolve`].
+    pub fn resolve_with(method: &str, path: &str, catalogs: &[Catalog]) -> Result<Operation, Error> {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let catalog = segments.next().and_then(|first| catalogs.iter().find(|known| known.endpoint == first));
+        let Some(catalog) = catalog else { return Operation::resolve(method, path) };
+        let endpoint = catalog.endpoint.clone();
+        let operation = match (segments.next(), segments.next()) {
+            (None, _) => Operation::ListEntries(endpoint),
+            (Some(id), None) => Operation::ReadEntry(endpoint, decode(id).ok_or_else(nothing_here)?),
+            (Some(_), Some(_)) => return Err(nothing_here()),
+        };
+        match method {
+            "GET" | "HEAD" => Ok(operation),
+            _ => Err(Error::method_not_allowed(method, DISCOVERY_ALLOW)),
+        }
+    }
+
     fn on_collection(method: &str, kind: Kind) -> Result<Operation, Error> {
         match method {
             "GET" => Ok(Operation::List(kind)),
@@ -107,7 +133,9 @@ impl Operation {
             | Operation::Schemas
             | Operation::Schema(_)
             | Operation::List(_)
-            | Operation::Read(..) => false,
+            | Operation::Read(..)
+            | Operation::ListEntries(_)
+            | Operation::ReadEntry(..) => false,
         }
     }
 
@@ -125,6 +153,8 @@ impl Operation {
             | Operation::Replace(..)
             | Operation::Patch(..)
             | Operation::Delete(..)
+            | Operation::ListEntries(_)
+            | Operation::ReadEntry(..)
             | Operation::Bulk => false,
         }
     }
@@ -153,6 +183,8 @@ impl Operation {
             Operation::Delete(Kind::User, _) => "delete_user",
             Operation::Delete(Kind::Group, _) => "delete_group",
             Operation::Bulk => "bulk",
+            Operation::ListEntries(_) => "list_entries",
+            Operation::ReadEntry(..) => "read_entry",
         }
     }
 }

@@ -129,7 +129,9 @@ pub fn service_provider_config(capabilities: Capabilities, base_url: &str) -> Va
 
 /// `/ResourceTypes` (RFC 7643 §6).
 pub fn resource_types(schemas: &Schemas, base_url: &str) -> Value {
-    list_of(Kind::ALL.into_iter().map(|kind| type_of(schemas, kind, base_url)).collect())
+    let kinds = Kind::ALL.into_iter().map(|kind| type_of(schemas, kind, base_url));
+    let catalogs = schemas.catalogs().iter().map(|catalog| catalog.resource_type(schemas, base_url));
+    list_of(kinds.chain(catalogs).collect())
 }
 
 /// `/ResourceTypes/{name}`.
@@ -138,8 +140,12 @@ pub fn resource_types(schemas: &Schemas, base_url: &str) -> Value {
 /// 404 when there is none of that name.
 pub fn resource_type(schemas: &Schemas, name: &str, base_url: &str) -> Result<Value, Error> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    let catalog = || schemas.catalogs().iter().find(|catalog| catalog.name == name);
     kind.map(|kind| type_of(schemas, kind, base_url))
-        .ok_or_else(|| Error::not_found("There is no such resource type; there are User and Group."))
+        .or_else(|| catalog().map(|catalog| catalog.resource_type(schemas, base_url)))
+        .ok_or_else(|| {
+            Error::not_found("There is no such resource type; GET /ResourceTypes lists those there are.")
+        })
 }
 
 fn type_of(schemas: &Schemas, kind: Kind, base_url: &str) -> Value {
@@ -147,7 +153,7 @@ fn type_of(schemas: &Schemas, kind: Kind, base_url: &str) -> Value {
     let extensions: Vec<Value> = schema
         .extensions
         .iter()
-        .map(|extension| json!({ "schema": extension.id, "required": false }))
+        .map(|extension| json!({ "schema": extension.id, "required": extension.required }))
         .collect();
     json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ResourceType"],

@@ -4,6 +4,7 @@
 //! what is answered to it is decided here; that it is stored, and who may ask, is decided elsewhere.
 
 pub mod bulk;
+pub mod catalog;
 pub mod datetime;
 pub mod endpoint;
 pub mod error;

@@ -250,7 +250,7 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
         Scope::Unknown => return Ok(Found::Unknown),
     };
     let Some(urn) = &path.urn else {
-        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, schema.kind.name()))?;
+        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, &schema.core.name))?;
         return Ok(Found::Attribute { urn: None, attribute });
     };
     // `urn:...:2.0:User` alone reads like the attribute `User` of `urn:...:2.0`.
@@ -264,12 +264,12 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
         }
     }
     if schema.is_core(urn) {
-        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, schema.kind.name()))?;
+        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, &schema.core.name))?;
         return Ok(Found::Attribute { urn: None, attribute });
     }
     let Some(extension) = schema.extension(urn) else {
         // Every URN has a colon of its own; `name:familyName` must not reach into `name`.
-        return if urn.contains(':') { Ok(Found::Unknown) } else { Err(missing(path, schema.kind.name())) };
+        return if urn.contains(':') { Ok(Found::Unknown) } else { Err(missing(path, &schema.core.name)) };
     };
     let attribute = extension.attribute(&path.name).ok_or_else(|| missing(path, &extension.name))?;
     Ok(Found::Attribute { urn: Some(&extension.id), attribute })

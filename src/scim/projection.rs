@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use crate::scim::schema::{Attribute, ResourceSchema, Returned};
 use crate::scim::{Kind, datetime, version};
 
 /// The parts of a resource that are kept apart from its document.
@@ -14,6 +15,8 @@ use crate::scim::{Kind, datetime, version};
 pub struct View<'a> {
     /// User or group.
     pub kind: Kind,
+    /// What such a resource is made of: when each attribute is returned.
+    pub schema: &'a ResourceSchema,
     /// The id.
     pub id: &'a str,
     /// The stored document: a JSON object whose first key is `schemas`.
@@ -69,10 +72,45 @@ impl RelatedWriter<'_> {
 pub struct Projection {
     only: Option<HashSet<String>>,
     without: HashSet<String>,
+    /// Whether what is `returned` on request counts as asked for: in the answer to a write that gave it.
+    request_shown: bool,
 }
 
-/// Shown whatever is asked for (`returned: always` in `schema/scim/common.json`).
-const ALWAYS: [&str; 2] = ["schemas", "id"];
+/// What a schema says of an attribute: when it is returned, and what it is made of.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    returned: Returned,
+    parts: &'a [Attribute],
+}
+
+impl Known<'_> {
+    /// What no schema knows.
+    const NOT: Known<'static> = Known { returned: Returned::Default, parts: &[] };
+
+    fn of<'a>(attributes: &'a [Attribute], name: &str) -> Known<'a> {
+        let known = attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name));
+        known.map_or(Known::NOT, Known::from)
+    }
+
+    fn at_top<'a>(schema: &'a ResourceSchema, name: &str) -> Known<'a> {
+        match (schema.attribute(name), schema.extension(name)) {
+            (Some(attribute), _) => Known::from(attribute),
+            (None, Some(extension)) => Known { parts: &extension.attributes, ..Known::NOT },
+            (None, None) => Known::NOT,
+        }
+    }
+
+    /// Whether something in it is returned in another way than by default.
+    fn has_exceptions(self) -> bool {
+        self.parts.iter().any(|part| part.returned != Returned::Default || Known::from(part).has_exceptions())
+    }
+}
+
+impl<'a> From<&'a Attribute> for Known<'a> {
+    fn from(attribute: &'a Attribute) -> Known<'a> {
+        Known { returned: attribute.returned, parts: &attribute.sub_attributes }
+    }
+}
 
 impl Projection {
     /// Reads `attributes` and `excludedAttributes`: names parted by commas, in any case, with or without the
@@ -82,7 +120,15 @@ impl Projection {
             text.split(',').map(|name| plain(name.trim())).filter(|name| !name.is_empty()).collect()
         };
         let only = attributes.map(names).filter(|names| !names.is_empty());
-        Projection { only, without: excluded.map(names).unwrap_or_default() }
+        Projection { only, without: excluded.map(names).unwrap_or_default(), request_shown: false }
+    }
+
+    /// The same for the answer to a write that gave attributes which are returned on request: they are shown
+    /// (RFC 7643 §2.2), unless the client chose what it wants to see.
+    #[must_use]
+    pub fn after_write(mut self) -> Projection {
+        self.request_shown = true;
+        self
     }
 
     /// Whether everything is shown that is not asked away.
@@ -120,6 +166,7 @@ impl Projection {
         related: impl FnOnce(&mut RelatedWriter<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.is_everything()
+            && view.schema.shown_as_stored
             && let Some(parts) = Parts::of(view.doc)
         {
             return splice(out, view, &parts, related);
@@ -135,63 +182,66 @@ impl Projection {
             })?;
         }
         listed.push(b']');
-        let resource = self.apply(view.kind, tree(view, &listed));
+        let resource = self.apply(tree(view, &listed), view.schema);
         out.extend_from_slice(Value::Object(resource).to_string().as_bytes());
         Ok(())
     }
 
-    fn apply(&self, kind: Kind, resource: Map<String, Value>) -> Map<String, Value> {
-        let core = kind.schema_id().to_ascii_lowercase();
+    /// What is shown of a whole resource.
+    pub fn apply(&self, resource: Map<String, Value>, schema: &ResourceSchema) -> Map<String, Value> {
+        let core = schema.core.id.to_ascii_lowercase();
+        let whole = self.only.as_ref().is_some_and(|only| only.contains(&core));
         let mut shown = Map::new();
         for (key, value) in resource {
+            let of_extension = key.contains(':');
+            let part = if of_extension { ':' } else { '.' };
+            let known = Known::at_top(schema, &key);
+            if !of_extension && self.without.contains(&core) && known.returned != Returned::Always {
+                continue;
+            }
             let name = key.to_ascii_lowercase();
-            let whole = if name.starts_with("urn:") { &name } else { &core };
-            let value =
-                if ALWAYS.contains(&name.as_str()) { Some(value) } else { self.shown(&name, whole, value) };
-            if let Some(value) = value {
+            if let Some(value) = self.shown(&name, part, value, known, whole && !of_extension) {
                 shown.insert(key, value);
             }
         }
         shown
     }
 
-    /// What is shown of an attribute of the schema `whole`; names below a URN are parted by a colon, others by a
-    /// dot.
-    fn shown(&self, name: &str, whole: &str, value: Value) -> Option<Value> {
-        if self.without.contains(name) || self.without.contains(whole) {
-            return None;
-        }
-        let wanted_whole = self.only.as_ref().is_none_or(|only| only.contains(name) || only.contains(whole));
-        let part = if name.starts_with("urn:") { ':' } else { '.' };
+    /// What is shown of an attribute by its full name, in lower case. Names below a URN are parted by a colon,
+    /// others by a dot. `whole` tells that the client wants what it is a part of.
+    fn shown(&self, name: &str, part: char, value: Value, known: Known<'_>, whole: bool) -> Option<Value> {
         let start = format!("{name}{part}");
-        let named = |names: &HashSet<String>| names.iter().any(|wanted| wanted.starts_with(&start));
-        if !wanted_whole && !self.only.as_ref().is_some_and(named) {
+        let below = |names: &HashSet<String>| names.iter().any(|named| named.starts_with(&start));
+        let named = self.only.as_ref().is_some_and(|only| only.contains(name) || below(only));
+        let is_always = match known.returned {
+            Returned::Never => return None,
+            Returned::Always => true,
+            Returned::Request if named || (self.request_shown && self.only.is_none()) => false,
+            Returned::Request => return None,
+            Returned::Default => false,
+        };
+        // What is always returned is so whether or not its extension is asked for.
+        let keeps = part == ':' && known.parts.iter().any(|part| part.returned == Returned::Always);
+        let excluded = self.without.contains(name) && !is_always;
+        if excluded {
+            return if keeps { self.always_in(value, known) } else { None };
+        }
+        let wanted = is_always || whole || self.only.as_ref().is_none_or(|only| only.contains(name));
+        if !wanted && !named && !keeps {
             return None;
         }
-        if wanted_whole && !named(&self.without) {
-            return Some(value);
-        }
-        self.parts(&start, wanted_whole, value)
+        let as_it_is = wanted && !below(&self.without) && !known.has_exceptions();
+        if as_it_is { Some(value) } else { self.parts(&start, wanted, value, known) }
     }
 
-    fn parts(&self, start: &str, wanted_whole: bool, value: Value) -> Option<Value> {
+    fn parts(&self, start: &str, whole: bool, value: Value, known: Known<'_>) -> Option<Value> {
         match value {
             Value::Object(object) => {
                 let mut shown = Map::new();
                 for (key, value) in object {
                     let name = format!("{start}{}", key.to_ascii_lowercase());
-                    let excluded = self.without.contains(&name);
-                    let wanted = wanted_whole || self.only.as_ref().is_none_or(|only| only.contains(&name));
-                    let below = format!("{name}.");
-                    let deeper =
-                        self.only.as_ref().is_some_and(|only| only.iter().any(|n| n.starts_with(&below)))
-                            || self.without.iter().any(|n| n.starts_with(&below));
-                    let value = match (excluded, wanted, deeper) {
-                        (true, ..) | (false, false, false) => None,
-                        (false, true, false) => Some(value),
-                        (false, wanted, true) => self.parts(&below, wanted, value),
-                    };
-                    if let Some(value) = value {
+                    let known = Known::of(known.parts, &key);
+                    if let Some(value) = self.shown_below(&name, value, known, whole) {
                         shown.insert(key, value);
                     }
                 }
@@ -200,12 +250,31 @@ impl Projection {
             Value::Array(elements) => {
                 let shown: Vec<Value> = elements
                     .into_iter()
-                    .filter_map(|element| self.parts(start, wanted_whole, element))
+                    .filter_map(|element| self.parts(start, whole, element, known))
                     .collect();
                 (!shown.is_empty()).then_some(Value::Array(shown))
             }
-            other => wanted_whole.then_some(other),
+            other => whole.then_some(other),
         }
+    }
+
+    /// What is always returned of an extension that is asked away.
+    fn always_in(&self, value: Value, known: Known<'_>) -> Option<Value> {
+        let Value::Object(mut object) = value else { return None };
+        object.retain(|key, _| Known::of(known.parts, key).returned == Returned::Always);
+        (!object.is_empty()).then_some(Value::Object(object))
+    }
+
+    /// As [`Projection::shown`], for a part of something: it is wanted with the whole or by its own name.
+    fn shown_below(&self, name: &str, value: Value, known: Known<'_>, whole: bool) -> Option<Value> {
+        let named = self.only.as_ref().is_some_and(|only| only.contains(name));
+        let below = format!("{name}.");
+        let deeper = self.only.as_ref().is_some_and(|only| only.iter().any(|n| n.starts_with(&below)));
+        let is_always = known.returned == Returned::Always;
+        if !whole && !named && !deeper && !is_always {
+            return None;
+        }
+        self.shown(name, '.', value, known, whole)
     }
 }
 
@@ -327,8 +396,10 @@ mod tests {
     const DOC: &str = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"externalId":"x","userName":"Ann","name":{"givenName":"A","familyName":"N"},"emails":[{"value":"a@x","type":"work"},{"value":"b@x"}],"urn:x:1.0:Y":{"a":1,"b":{"c":2,"d":3}}}"#;
 
     fn shown(attributes: Option<&str>, excluded: Option<&str>) -> Value {
+        let schemas = crate::scim::schema::Schemas::builtin().unwrap();
         let view = View {
             kind: Kind::User,
+            schema: schemas.of(Kind::User),
             id: "u1",
             doc: DOC,
             created_ms: 0,

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::scim::Kind;
+use crate::scim::catalog::{Catalog, Class};
+
+pub mod own;
 
 /// The URN of the User schema, RFC 7643 §4.1.
 pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
@@ -110,6 +113,13 @@ pub struct Attribute {
     /// Whether values may repeat among resources.
     #[serde(default)]
     pub uniqueness: Uniqueness,
+    /// Values that are suggested. A service provider "MAY restrict" to them (RFC 7643 §7); see
+    /// [`crate::scim::quirks`].
+    #[serde(default)]
+    pub canonical_values: Vec<String>,
+    /// What a reference may point to: names of resource types, `external` or `uri` (RFC 7643 §7).
+    #[serde(default)]
+    pub reference_types: Vec<String>,
     /// What a complex attribute is made of.
     #[serde(default)]
     pub sub_attributes: Vec<Attribute>,
@@ -181,14 +191,41 @@ pub struct ResourceSchema {
     /// Which kind this is.
     pub kind: Kind,
     /// `schemas`, `id`, `externalId`, `meta` (RFC 7643 §3.1); in no schema, in every resource.
-    pub common: Vec<Attribute>,
+    pub common: Arc<[Attribute]>,
     /// The core schema.
-    pub core: Schema,
+    pub core: Arc<Schema>,
     /// The extensions that `/ResourceTypes` names.
-    pub extensions: Vec<Schema>,
+    pub extensions: Vec<Extension>,
+    /// Whether a stored document may be shown as it is: nothing in it is `returned` `never` or only on request.
+    pub shown_as_stored: bool,
+}
+
+/// An extension of a kind of resource (RFC 7643 §3.3).
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// Its schema.
+    pub schema: Arc<Schema>,
+    /// Whether every resource of the kind must have it (RFC 7643 §6, `schemaExtensions.required`).
+    pub required: bool,
+}
+
+impl std::ops::Deref for Extension {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        &self.schema
+    }
 }
 
 impl ResourceSchema {
+    fn new(kind: Kind, common: Arc<[Attribute]>, core: Arc<Schema>, extensions: Vec<Extension>) -> Self {
+        // The password has a place of its own and is in no document.
+        let in_documents = |attribute: &&Attribute| !attribute.name.eq_ignore_ascii_case("password");
+        let shown_as_stored = core.attributes.iter().filter(in_documents).all(is_shown_as_stored)
+            && extensions.iter().flat_map(|extension| &extension.attributes).all(is_shown_as_stored);
+        ResourceSchema { kind, common, core, extensions, shown_as_stored }
+    }
+
     /// The common or core attribute of that name, whatever its case.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         find(&self.common, name).or_else(|| self.core.attribute(name))
@@ -196,7 +233,8 @@ impl ResourceSchema {
 
     /// The extension of that URN, whatever its case.
     pub fn extension(&self, urn: &str) -> Option<&Schema> {
-        self.extensions.iter().find(|extension| extension.id.eq_ignore_ascii_case(urn))
+        let found = self.extensions.iter().find(|extension| extension.id.eq_ignore_ascii_case(urn));
+        found.map(|extension| &*extension.schema)
     }
 
     /// Whether `urn` names the core schema, whatever its case.
@@ -205,11 +243,20 @@ impl ResourceSchema {
     }
 }
 
+fn is_shown_as_stored(attribute: &Attribute) -> bool {
+    !matches!(attribute.returned, Returned::Never | Returned::Request)
+        && attribute.sub_attributes.iter().all(is_shown_as_stored)
+}
+
 /// All schemas of a tenant.
 #[derive(Clone, Debug)]
 pub struct Schemas {
     users: ResourceSchema,
     groups: ResourceSchema,
+    catalogs: Vec<Catalog>,
+    /// The core schemas of catalogs.
+    entitlement: Arc<Schema>,
+    role: Arc<Schema>,
 }
 
 impl Schemas {
@@ -220,17 +267,18 @@ impl Schemas {
     pub fn builtin() -> Result<Arc<Schemas>, String> {
         let common: Vec<Attribute> = serde_json::from_str(include_str!("../../schema/scim/common.json"))
             .map_err(|error| error.to_string())?;
-        let user = Schema::from_json(include_str!("../../schema/scim/user.json"))?;
-        let group = Schema::from_json(include_str!("../../schema/scim/group.json"))?;
-        let enterprise = Schema::from_json(include_str!("../../schema/scim/enterprise_user.json"))?;
+        let common: Arc<[Attribute]> = common.into();
+        let read = |text| Schema::from_json(text).map(Arc::new);
+        let user = read(include_str!("../../schema/scim/user.json"))?;
+        let group = read(include_str!("../../schema/scim/group.json"))?;
+        let enterprise = read(include_str!("../../schema/scim/enterprise_user.json"))?;
+        let enterprise = vec![Extension { schema: enterprise, required: false }];
         Ok(Arc::new(Schemas {
-            users: ResourceSchema {
-                kind: Kind::User,
-                common: common.clone(),
-                core: user,
-                extensions: vec![enterprise],
-            },
-            groups: ResourceSchema { kind: Kind::Group, common, core: group, extensions: Vec::new() },
+            users: ResourceSchema::new(Kind::User, Arc::clone(&common), user, enterprise),
+            groups: ResourceSchema::new(Kind::Group, common, group, Vec::new()),
+            catalogs: Vec::new(),
+            entitlement: read(include_str!("../../schema/scim/entitlement.json"))?,
+            role: read(include_str!("../../schema/scim/role.json"))?,
         }))
     }
 
@@ -242,21 +290,116 @@ impl Schemas {
         }
     }
 
+    /// The tenant's resource types of entitlements and roles.
+    pub fn catalogs(&self) -> &[Catalog] {
+        &self.catalogs
+    }
+
+    /// The core schema of catalogs of that class.
+    pub fn of_class(&self, class: Class) -> &Arc<Schema> {
+        match class {
+            Class::Entitlement => &self.entitlement,
+            Class::Role => &self.role,
+        }
+    }
+
+    /// What the entries of a catalog are made of, for filters on them.
+    pub fn of_catalog(&self, catalog: &Catalog) -> ResourceSchema {
+        let core = Arc::clone(self.of_class(catalog.class));
+        // The kind is that of no resource here: it is asked for in refusals of drafts, which entries have none of.
+        ResourceSchema::new(Kind::User, Arc::clone(&self.users.common), core, Vec::new())
+    }
+
+    /// These schemas with extensions and catalogs of a tenant's own.
+    ///
+    /// # Errors
+    /// When two of them cannot stand side by side: which, and why.
+    pub fn with_own(
+        &self,
+        extensions: Vec<(Kind, Extension)>,
+        catalogs: Vec<Catalog>,
+    ) -> Result<Schemas, String> {
+        let mut own = self.clone();
+        for (kind, extension) in extensions {
+            for other in own.all() {
+                let same = other.id.eq_ignore_ascii_case(&extension.id);
+                // One file may extend users and groups alike.
+                if same && (other.json != extension.json || own.of(kind).extension(&other.id).is_some()) {
+                    return Err(format!("{} is there twice", extension.id));
+                }
+                if begins(&other.id, &extension.id) || begins(&extension.id, &other.id) {
+                    return Err(format!(
+                        "{} and {} cannot be told apart in a path: the one is the beginning of the other",
+                        other.id, extension.id
+                    ));
+                }
+            }
+            let kept = match kind {
+                Kind::User => &mut own.users,
+                Kind::Group => &mut own.groups,
+            };
+            let mut all = std::mem::take(&mut kept.extensions);
+            all.push(extension);
+            *kept = ResourceSchema::new(kind, Arc::clone(&kept.common), Arc::clone(&kept.core), all);
+        }
+        own.catalogs = catalogs;
+        Ok(own)
+    }
+
     /// Every schema once, core schemas first, in the order in which `/Schemas` lists them.
     pub fn all(&self) -> Vec<&Schema> {
-        let mut all = vec![&self.users.core, &self.groups.core];
-        for extension in self.users.extensions.iter().chain(&self.groups.extensions) {
-            if !all.iter().any(|schema| schema.id == extension.id) {
-                all.push(extension);
+        let mut all: Vec<&Schema> = vec![&self.users.core, &self.groups.core];
+        let classes = self.catalogs.iter().map(|catalog| &**self.of_class(catalog.class));
+        let extensions = self.users.extensions.iter().chain(&self.groups.extensions);
+        for schema in classes.chain(extensions.map(|extension| &*extension.schema)) {
+            if !all.iter().any(|listed| listed.id == schema.id) {
+                all.push(schema);
             }
         }
         all
     }
 }
 
+/// Whether a URN is the other one with more after a colon.
+fn begins(start: &str, whole: &str) -> bool {
+    whole.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+        && whole.as_bytes().get(start.len()) == Some(&b':')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn own(id: &str) -> Extension {
+        let text =
+            serde_json::json!({ "id": id, "name": "x", "attributes": [{ "name": "a", "type": "string" }] });
+        Extension { schema: Arc::new(own::from_json(&text.to_string()).unwrap()), required: false }
+    }
+
+    #[test]
+    fn extensions_of_a_tenants_own_stand_beside_the_built_in_ones() {
+        let builtin = Schemas::builtin().unwrap();
+        let both = vec![(Kind::User, own("urn:acme:1.0:X")), (Kind::Group, own("urn:acme:1.0:X"))];
+        let made = builtin.with_own(both, Vec::new()).unwrap();
+        assert!(made.of(Kind::User).extension("URN:ACME:1.0:x").is_some());
+        assert_eq!(made.of(Kind::Group).extensions.len(), 1);
+        assert_eq!(made.all().len(), 4);
+        assert!(made.of(Kind::User).shown_as_stored);
+    }
+
+    #[test]
+    fn urns_that_cannot_be_told_apart_are_refused() {
+        let builtin = Schemas::builtin().unwrap();
+        let with = |ids: &[&str]| {
+            let extensions = ids.iter().map(|id| (Kind::User, own(id))).collect();
+            builtin.with_own(extensions, Vec::new()).map(drop)
+        };
+        assert!(with(&["urn:acme:1.0:X", "urn:ACME:1.0:x"]).unwrap_err().contains("twice"));
+        assert!(with(&["urn:acme:1.0:X", "urn:acme:1.0:X:Y"]).unwrap_err().contains("beginning"));
+        let below = format!("{ENTERPRISE_USER}:acme");
+        assert!(with(&[&below]).unwrap_err().contains("beginning"));
+        assert!(with(&["urn:acme:1.0:X", "urn:acme:1.0:XY"]).is_ok());
+    }
 
     #[test]
     fn the_built_in_schemas_load_and_names_are_found_in_any_case() {

@@ -22,9 +22,11 @@ mod error;
 mod resources;
 mod members;
 mod list;
+mod entries;
 mod events;
 mod filter_sql;
 
+pub use entries::PutEntry;
 pub use error::Error;
 pub use events::{Action, Event, NewEvent};
 pub use list::{Page, Selection};

@@ -20,7 +20,10 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x4943_4931;
 
 /// The migrations, oldest first; `PRAGMA user_version` counts those a file has had.
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../schema/tenant/0001_init.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../schema/tenant/0001_init.sql")),
+    M::up(include_str!("../../schema/tenant/0002_entries.sql")),
+];
 
 /// How long a connection waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

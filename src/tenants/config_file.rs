@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes that are read; thousands of tenants need less.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most bytes of a schema's file.
+const SCHEMA_BYTES_MAX: u64 = 1024 * 1024;
 /// Mode of a new file: it holds hashes, which are nobody else's business.
 const NEW_MODE: u32 = 0o600;
 
@@ -15,12 +17,34 @@ const NEW_MODE: u32 = 0o600;
 /// # Errors
 /// When it cannot be read, is larger than 16 MiB or is not UTF-8. The error does not name the file.
 pub fn read(path: &Path) -> io::Result<String> {
+    read_at_most(path, BYTES_MAX, "it is larger than 16 MiB")
+}
+
+/// Reads the text of a file that the configuration names.
+///
+/// # Errors
+/// As [`read`], with a bound of 1 MiB.
+pub(super) fn read_schema(path: &Path) -> io::Result<String> {
+    read_at_most(path, SCHEMA_BYTES_MAX, "it is larger than 1 MiB")
+}
+
+fn read_at_most(path: &Path, bytes_max: u64, too_large: &'static str) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read > BYTES_MAX) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    let read = File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read > bytes_max) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large));
     }
     Ok(text)
+}
+
+/// What tells a changed file without reading it: inode, size and time of the last change. `None` when it cannot
+/// be looked at.
+pub(super) type Stamp = Option<(u64, u64, i64, i64)>;
+
+/// Looks at a file that the configuration names.
+pub(super) fn stamp(path: &Path) -> Stamp {
+    let file = fs::metadata(path).ok()?;
+    Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
 }
 
 /// Replaces the text of the file, or makes the file: at any moment, and after a crash at any moment, the file

@@ -25,6 +25,7 @@ mod parts;
 mod queue;
 mod reload;
 mod run;
+mod schemas;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use auth::{Caller, Refusal};
 pub use overrides::{BadOverride, Overrides};
 pub use parts::{Answered, Rest};
 pub use reload::{ReloadSummary, Watch};
+pub use schemas::{OwnSchemas, SchemaFault, schemas_of};
 pub use snapshot::Snapshot;
 
 /// Mode of a data folder that is made: what lies in it is personal data.
@@ -44,7 +46,7 @@ pub struct Tenants {
     overrides: Overrides,
     clock: Arc<dyn Clock>,
     current: ArcSwap<Snapshot>,
-    last_text: Mutex<reload::LastText>,
+    last_read: Mutex<reload::LastRead>,
     /// Key of the digests of tokens; never leaves the process.
     digest_key: DigestKey,
     /// Absolute; for the life of the process.
@@ -59,6 +61,9 @@ pub enum Error {
     /// A flag or environment variable is wrong.
     #[error(transparent)]
     Override(#[from] BadOverride),
+    /// The schemas of a tenant's own are wrong.
+    #[error(transparent)]
+    Schemas(#[from] SchemaFault),
     /// No random bytes.
     #[error(transparent)]
     Secret(#[from] secret::Error),
@@ -94,14 +99,15 @@ impl Tenants {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Tenants>, Error> {
         let settings = overrides.lay_over(settings, &config_file)?;
+        let own = OwnSchemas::load(&settings, None)?;
         Ok(Arc::new(Tenants {
             data_dir: Arc::from(settings.server.data_dir.as_path()),
             config_file,
             overrides,
             shared: Shared::new(Arc::clone(&clock), settings.server.durability)?,
             clock,
-            current: ArcSwap::from_pointee(Snapshot::new(settings, None)),
-            last_text: Mutex::default(),
+            current: ArcSwap::from_pointee(Snapshot::new(settings, own, None)),
+            last_read: Mutex::default(),
             digest_key: DigestKey::random()?,
             open: Arc::new(open::OpenTenants::new()),
         }))

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Settings, public_url};
+use crate::tenants::config_file;
 
 /// Values of flags and environment variables; which of the two wins is decided where they are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct BadOverride {
 }
 
 impl Overrides {
-    /// The settings in force: those of the file, these laid over them, and `data_dir` absolute (in the file
-    /// it is meant from where the file lies). Laying over twice changes nothing more.
+    /// The settings in force: those of the file, these laid over them, and `data_dir` and the files of schemas
+    /// absolute (in the file they are meant from where the file lies). Laying over twice changes nothing more.
     ///
     /// # Errors
     /// [`BadOverride`]
@@ -49,6 +50,12 @@ impl Overrides {
             flag: "--data-dir (ICI_SCIM_DATA_DIR)",
             problem: "expected the path of a folder".to_owned(),
         })?;
+        let folder = config_file::folder_of(config_file);
+        for schema in settings.tenants.values_mut().flat_map(|tenant| &mut tenant.schemas) {
+            let beside = folder.join(&schema.file);
+            // A path that cannot be made absolute cannot be read either, which is told there.
+            schema.file = std::path::absolute(&beside).unwrap_or(beside);
+        }
         Ok(settings)
     }
 }

@@ -1,12 +1,14 @@
 //! Takes a changed configuration file into service. A faulty one changes nothing and is reported.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::{ServerSettings, Settings, TenantName, TenantSettings, TokenSettings};
 use crate::tenants::Tenants;
-use crate::tenants::config_file;
+use crate::tenants::config_file::{self, Stamp};
+use crate::tenants::schemas::{OwnSchemas, SchemaFault};
 use crate::tenants::snapshot::Snapshot;
 
 /// How often the file is looked at. A change is taken at the second look that finds it, so that a file which is
@@ -47,9 +49,20 @@ impl Drop for Watch {
 /// What reading the file gave.
 pub(super) type Read = Result<String, std::io::ErrorKind>;
 
-/// The text that was read last, be it in force or faulty.
+/// What was read last, be it in force or faulty.
 #[derive(Default)]
-pub(super) struct LastText(Option<Read>);
+pub(super) struct LastRead {
+    seen: Option<Seen>,
+    /// The files of schemas that the text names.
+    schema_files: Vec<PathBuf>,
+}
+
+/// What tells whether anything has changed: the text, and a look at each file of a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    text: Read,
+    schema_files: Vec<Stamp>,
+}
 
 impl Tenants {
     /// Reads the configuration file and takes it into service; requests in flight keep what they began with.
@@ -58,32 +71,42 @@ impl Tenants {
     /// # Errors
     /// What is wrong with the file, in one sentence. Then nothing has changed.
     pub fn reload(&self) -> Result<ReloadSummary, String> {
-        self.reload_text(&mut self.last_text())
+        self.reload_files(&mut self.last_read())
     }
 
-    /// [`Tenants::reload`], when the text is another than the one read last, and the same as at the look
-    /// before. Gives what it saw.
-    pub(super) fn look(&self, before: Option<Read>) -> Option<Read> {
-        let mut last = self.last_text();
-        let read = Some(config_file::read(&self.config_file).map_err(|error| error.kind()));
-        if last.0 != read && before == read {
+    /// [`Tenants::reload`], when a file is another than the one read last, and the same as at the look before.
+    /// Gives what it saw.
+    pub(super) fn look(&self, before: Option<Seen>) -> Option<Seen> {
+        let mut last = self.last_read();
+        let seen = Some(Seen {
+            text: config_file::read(&self.config_file).map_err(|error| error.kind()),
+            schema_files: stamps(&last.schema_files),
+        });
+        if last.seen != seen && before == seen {
             // It is reported there.
-            let _ = self.reload_text(&mut last);
+            let _ = self.reload_files(&mut last);
         }
-        read
+        seen
     }
 
     /// One reload at a time.
-    fn last_text(&self) -> MutexGuard<'_, LastText> {
-        self.last_text.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_read(&self) -> MutexGuard<'_, LastRead> {
+        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reload_text(&self, last: &mut LastText) -> Result<ReloadSummary, String> {
+    fn reload_files(&self, last: &mut LastRead) -> Result<ReloadSummary, String> {
         let read = config_file::read(&self.config_file);
-        last.0 = Some(read.as_ref().map(String::clone).map_err(std::io::Error::kind));
+        let text = read.as_ref().map(String::clone).map_err(std::io::Error::kind);
         let file = self.config_file.display().to_string();
         let result = read.map_err(|error| format!("{file} cannot be read: {error}"));
-        let result = result.and_then(|text| self.checked(&text, &file)).map(|settings| self.swap(settings));
+        let result = result.and_then(|text| self.checked(&text, &file));
+        if let Ok(settings) = &result {
+            last.schema_files = schema_files(settings);
+        }
+        // Looked at before they are read, so that what changes in between is seen as changed.
+        last.seen = Some(Seen { text, schema_files: stamps(&last.schema_files) });
+        let result =
+            result.and_then(|settings| self.swap(settings).map_err(|fault| format!("{file}: {fault}")));
         match &result {
             Ok(summary) => log(summary),
             Err(problem) => tracing::error!(problem, "the configuration is faulty and nothing was changed"),
@@ -100,15 +123,17 @@ impl Tenants {
         self.overrides.lay_over(settings, &self.config_file).map_err(|error| error.to_string())
     }
 
-    fn swap(&self, mut settings: Settings) -> ReloadSummary {
+    fn swap(&self, mut settings: Settings) -> Result<ReloadSummary, SchemaFault> {
         let before = self.current.load_full();
+        let own = OwnSchemas::load(&settings, Some(before.own()))?;
         let restart_needed = keep_until_restart(&before.settings().server, &mut settings.server);
-        let summary = ReloadSummary { restart_needed, ..difference(before.settings(), &settings) };
-        let after = Arc::new(Snapshot::new(settings, Some(&before)));
+        let mut summary = ReloadSummary { restart_needed, ..difference(before.settings(), &settings) };
+        summary.other_settings_changed |= !own.is_same(before.own());
+        let after = Arc::new(Snapshot::new(settings, own, Some(&before)));
         self.current.store(Arc::clone(&after));
         // After the swap: who opens a tenant looks at the snapshot in force.
         self.open.keep_only(|name| after.settings().tenants.contains_key(name));
-        summary
+        Ok(summary)
     }
 
     /// Takes the file into service whenever it changes, within a second, for as long as the watch is held.
@@ -128,6 +153,17 @@ impl Tenants {
             seen = looked.unwrap_or_default();
         }
     }
+}
+
+/// The files of schemas that the settings name, each once.
+fn schema_files(settings: &Settings) -> Vec<PathBuf> {
+    let files: BTreeSet<&PathBuf> =
+        settings.tenants.values().flat_map(|tenant| &tenant.schemas).map(|schema| &schema.file).collect();
+    files.into_iter().cloned().collect()
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    files.iter().map(|file| config_file::stamp(file)).collect()
 }
 
 fn log(summary: &ReloadSummary) {
@@ -194,6 +230,9 @@ fn differ_otherwise(before: &Settings, after: &Settings) -> bool {
             || old.profile != new.profile
             || old.on_recreate != new.on_recreate
             || old.store_passwords != new.store_passwords
+            || old.schemas != new.schemas
+            || old.catalogs != new.catalogs
+            || old.check_entitlements != new.check_entitlements
             || tokens_differ(old, new)
     };
     let in_both = before.tenants.iter().filter_map(|(name, old)| Some((old, after.tenants.get(name)?)));

@@ -90,7 +90,7 @@ async fn prepare_elsewhere(
     actor: Actor,
     ask: Ask,
 ) -> Result<Answer, Error> {
-    let there = tenant.clone();
+    let (there, limits) = (tenant.clone(), options.limits);
     let prepared = hop(&tenant, move || match there.directory.prepare(&options, &actor, ask)? {
         Work::Ready(answer) => Ok(Done::Answer(answer)),
         Work::Read(work) => there.directory.read(&work).map(Done::Answer),
@@ -98,7 +98,7 @@ async fn prepare_elsewhere(
     });
     match prepared.await? {
         Done::Answer(answer) => Ok(answer),
-        Done::Prepared(work) => write(tenant, work, options.limits).await,
+        Done::Prepared(work) => write(tenant, work, limits).await,
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::{Settings, TenantName, TenantSettings};
 use crate::directory::Options;
+use crate::scim::schema::Schemas;
 use crate::secret::{Digest, TokenHash};
 use crate::tenants::gate::Gate;
+use crate::tenants::schemas::OwnSchemas;
 
 /// Most pairs of tenant and token that are remembered as wrong.
 const WRONG_MAX: usize = 4096;
@@ -14,6 +16,7 @@ const WRONG_MAX: usize = 4096;
 /// The settings in force. A request keeps the one that it began with.
 pub struct Snapshot {
     settings: Settings,
+    own: OwnSchemas,
     proofs: HashMap<TokenHash, Proof>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
@@ -27,7 +30,7 @@ pub(super) type Proof = Arc<OnceLock<Digest>>;
 
 impl Snapshot {
     /// Settings that come into force; what `before` has learned of hashes that stay is kept.
-    pub(super) fn new(settings: Settings, before: Option<&Snapshot>) -> Snapshot {
+    pub(super) fn new(settings: Settings, own: OwnSchemas, before: Option<&Snapshot>) -> Snapshot {
         let hashes = settings.tenants.values().flat_map(|tenant| &tenant.tokens).map(|token| &token.hash);
         let proof = |hash| before.and_then(|before| before.proofs.get(hash)).cloned().unwrap_or_default();
         let proofs = hashes.map(|hash| (hash.clone(), proof(hash))).collect();
@@ -36,7 +39,7 @@ impl Snapshot {
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
             .map(|before| Arc::clone(&before.gate));
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
-        Snapshot { settings, proofs, wrong: WrongTokens::default(), gate }
+        Snapshot { settings, own, proofs, wrong: WrongTokens::default(), gate }
     }
 
     /// The settings: those of the file with flags and environment laid over them.
@@ -52,7 +55,19 @@ impl Snapshot {
             profile: settings.profile,
             on_recreate: settings.on_recreate,
             store_passwords: settings.store_passwords,
+            schemas: self.own.of(tenant).cloned(),
+            check_entitlements: settings.check_entitlements,
         })
+    }
+
+    /// The tenant's schemas; `None` when they are the built-in ones.
+    pub fn schemas(&self, tenant: &TenantName) -> Option<&Arc<Schemas>> {
+        self.own.of(tenant)
+    }
+
+    /// The schemas of all tenants that have some of their own.
+    pub(super) fn own(&self) -> &OwnSchemas {
+        &self.own
     }
 
     /// The tenant whose name is a text, and its settings.

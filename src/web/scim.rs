@@ -77,7 +77,10 @@ impl Asked<'_> {
         let caller = self.authenticate(site, &snapshot, tenant, deadline, record).await?;
         record.set_caller(&caller);
 
-        let operation = Operation::resolve(self.method, rest)?;
+        let operation = match snapshot.schemas(&caller.tenant) {
+            Some(own) => Operation::resolve_with(self.method, rest, own.catalogs())?,
+            None => Operation::resolve(self.method, rest)?,
+        };
         record.set_route(operation.label());
         if operation.is_write() && caller.access == Access::ReadOnly {
             return Err(Error::forbidden("This API token may only read; enter one that may also write."));

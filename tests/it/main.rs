@@ -8,6 +8,8 @@
 mod support;
 mod okta;
 mod strict;
+mod tenant_schemas;
+mod entitlements;
 mod users;
 mod user_patch;
 mod groups;
