@@ -354,7 +354,8 @@ impl Patching<'_> {
     /// An attribute of an extension.
     fn inside(&mut self, verb: Verb, path: &PatchPath, urn: &str, value: Value) -> Result<(), Error> {
         let known = self.schema.extension(urn);
-        if resource::is_password(&path.attr.name) {
+        let repeats = known.is_some() && quirks::repeats_the_extension(&path.attr.name);
+        if resource::is_password(&path.attr.name) || repeats {
             return Ok(());
         }
         let name = known.map_or_else(|| urn.to_owned(), |known| known.id.clone());

@@ -40,6 +40,13 @@ impl Profile {
 /// How much of a name that no schema has is repeated to the client.
 const NAME_CHARS_SHOWN: usize = 64;
 
+/// scim2-models writes `schemas` with the extension's own URN into an extension's object (scim2-tester 0.5,
+/// `check_add_attribute`). It says nothing that the URN above it does not say, so it is passed over, in every
+/// profile. Test: `schemas_inside_an_extension_are_passed_over`.
+pub fn repeats_the_extension(key: &str) -> bool {
+    key.eq_ignore_ascii_case("schemas")
+}
+
 /// Entra ID sends booleans as text, `"True"` and `"False"` (SCIM-SDK #416, SCIMMY #51; Microsoft's
 /// `aadOptscim062020` notes); RFC 7643 §2.3.2 knows JSON's `true` and `false`. Test:
 /// `booleans_and_numbers_sent_as_text_are_taken`.

@@ -206,7 +206,7 @@ pub fn extension_value(
     for (key, value) in object {
         match known.attribute(&key) {
             Some(attribute) if attribute.mutability == Mutability::ReadOnly => {}
-            None if is_password(&key) => {}
+            None if is_password(&key) || quirks::repeats_the_extension(&key) => {}
             Some(attribute) => {
                 if let Some(value) = attribute_value(attribute, value, &attribute.name, profile)? {
                     insert_once(&mut made, attribute.name.clone(), value, &key)?;

@@ -155,6 +155,17 @@ fn what_a_path_does_not_find_is_no_target() {
 }
 
 #[test]
+fn schemas_inside_an_extension_are_passed_over() {
+    let value = json!({ "schemas": [ENTERPRISE_USER], "department": "Eng" });
+    let add = json!([{ "op": "add", "path": ENTERPRISE_USER, "value": value }]);
+    assert_eq!(user(ann(), add)[ENTERPRISE_USER], json!({ "department": "Eng" }));
+    let body = json!({ "schemas": [Kind::User.schema_id()], "userName": "ann", ENTERPRISE_USER: value });
+    let schemas = Schemas::builtin().unwrap();
+    let draft = resource::Draft::from_json(body, schemas.of(Kind::User), Profile::Strict).unwrap();
+    assert_eq!(draft.doc[ENTERPRISE_USER], json!({ "department": "Eng" }));
+}
+
+#[test]
 fn each_refusal_has_its_keyword() {
     for (operation, keyword) in [
         (json!({ "op": "replace", "path": "emails[", "value": "x" }), "invalidPath"),
