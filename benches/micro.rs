@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ici_scim::scim::filter::{Bounds, Filter};
-use ici_scim::scim::patch;
+use ici_scim::scim::patch::{self, Effort};
 use ici_scim::scim::predicate;
 use ici_scim::scim::projection::{Projection, View};
 use ici_scim::scim::schema::{ResourceSchema, Schemas};
@@ -158,7 +158,8 @@ fn patches(criterion: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let operations = patch::parse(body.clone(), PATCH_OPERATIONS_MAX, BOUNDS, Profile::Okta)?;
-                patch::apply(operations, doc.clone(), schema, BOUNDS, Profile::Okta).map(black_box)
+                patch::apply(operations, doc.clone(), schema, BOUNDS, Profile::Okta, &mut Effort::default())
+                    .map(black_box)
             })
         });
     };

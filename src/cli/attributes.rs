@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::output::Failure;
 use crate::scim::Profile;
 use crate::scim::filter::{AttrPath, Bounds};
-use crate::scim::patch;
+use crate::scim::patch::{self, Effort};
 use crate::scim::path::PatchPath;
 use crate::scim::schema::{Attribute, ResourceSchema, Type};
 
@@ -67,7 +67,9 @@ pub fn apply(
     let parsed = patch::parse(json!({ "Operations": operations }), usize::MAX, bounds, Profile::Okta)
         .map_err(usage)?;
     let password = patch::password_of(&parsed).map_err(usage)?;
-    let mut resource = patch::apply(parsed, draft, schema, bounds, Profile::Okta).map_err(usage)?.doc;
+    let mut resource = patch::apply(parsed, draft, schema, bounds, Profile::Okta, &mut Effort::default())
+        .map_err(usage)?
+        .doc;
     if let Some(Some(password)) = password {
         resource.insert("password".to_owned(), Value::String(password));
     }

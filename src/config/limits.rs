@@ -53,6 +53,8 @@ const MIB: usize = 1024 * 1024;
 limits! {
     /// Longest request body, in bytes; 413 beyond.
     body_bytes_max: usize = 4 * MIB, 64 * KIB, 64 * KIB * KIB;
+    /// Largest resource, in bytes of JSON as it is stored, without a group's members; 413 beyond.
+    resource_bytes_max: usize = MIB, 16 * KIB, 64 * KIB * KIB;
     /// Longest filter, in bytes.
     filter_bytes_max: usize = 4096, 256, 64 * KIB;
     /// Deepest nesting of a filter.
@@ -82,6 +84,9 @@ limits! {
     write_queue_max: usize = 1024, 1, 65_536;
     /// Longest time that a write waits for its turn, in milliseconds; 429 beyond.
     write_queue_wait_ms_max: u64 = 10_000, 100, 60_000;
+    /// Longest time that one write may hold its tenant's directory, in milliseconds; 503 beyond, and nothing of it
+    /// is done.
+    write_ms_max: u64 = 10_000, 100, 300_000;
     /// Most tenants' files open at once; the least recently used is closed for the next.
     open_tenants_max: usize = 64, 1, 10_000;
     /// Most Argon2 checks at once (19 MiB and one CPU each) for callers who have proved nothing yet.
@@ -104,7 +109,7 @@ mod tests {
                 assert_eq!(limits.get(name), Some(value), "{name}");
             }
         }
-        assert_eq!(Limits::NAMES.len(), 17);
+        assert_eq!(Limits::NAMES.len(), 19);
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl From<store::Error> for Error {
             store::Error::TooLong => Error::Client(scim::Error::too_many(
                 "The filter takes too long; ask by an attribute that has an index, such as userName, externalId or emails.value.",
             )),
+            // Nothing of it is in the file. It may have been the disk's slowness, so it is not 413.
+            store::Error::WriteTooLong => Error::Client(scim::Error::unavailable(
+                "The change took longer than one write may hold the directory, so nothing of it was done; send it in smaller parts, or try again later.",
+                RETRY_AFTER_S,
+            )),
             store::Error::Busy
             | store::Error::Full
             | store::Error::Io(_)

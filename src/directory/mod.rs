@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::config::{Durability, Limits, OnRecreate};
 use crate::directory::parts::Parts;
 use crate::scim::endpoint::Operation;
 use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
+use crate::scim::patch::{self, Effort};
 use crate::scim::query::{self, PageBounds, Query};
 use crate::scim::schema::Schemas;
-use crate::scim::{self, Kind, Profile, patch, resource};
+use crate::scim::{self, Kind, Profile, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 
@@ -178,6 +179,19 @@ impl ReadWork {
 /// A write that is ready to be done.
 pub struct WriteWork {
     run: WriteRun,
+    /// Runs since the request was prepared.
+    asked: Stopwatch,
+    /// After that nobody waits for the answer any more.
+    request_max: Duration,
+    /// How long it may hold the directory.
+    hold_max: Duration,
+}
+
+impl WriteWork {
+    /// How long it may take, now that its turn has come.
+    fn time_max(&self) -> Duration {
+        self.hold_max.min(self.request_max.saturating_sub(self.asked.elapsed()))
+    }
 }
 
 /// A request, parsed and checked.
@@ -293,6 +307,7 @@ impl Directory {
     }
 
     fn prepare_write(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
+        let asked = Stopwatch::start();
         // A bulk request is of no kind; its operations each are.
         let kind = scim::bulk::kind_of(&ask.operation).unwrap_or(Kind::User);
         let write = write::Write {
@@ -303,7 +318,9 @@ impl Directory {
             actor: actor.label(),
             projection: query::projection_of(&ask.query)?,
             if_match: ask.if_match,
+            if_none_match: ask.if_none_match,
             base_url: ask.base_url,
+            shows: true,
         };
         let json = || message::parse_json(&ask.body, options.limits.json_depth_max);
         let run: WriteRun = match ask.operation {
@@ -327,17 +344,21 @@ impl Directory {
                     Kind::User => password_hash(options, patch::password_of(&operations)?)?,
                     Kind::Group => None,
                 };
-                Box::new(move |tx| write.patch(tx, &id, operations, password))
+                Box::new(move |tx| write.patch(tx, &id, operations, password, &mut Effort::default()))
             }
             Operation::Delete(_, id) => Box::new(move |tx| write.delete(tx, &id)),
             Operation::Bulk => {
-                let request = scim::bulk::parse(json()?, options.limits.bulk_operations_max)?;
-                let bulk = bulk::Bulk { base: Arc::new(write) };
-                Box::new(move |tx| bulk.run(tx, &request))
+                let bulk = bulk::Bulk::prepare(write, ask.body, asked)?;
+                Box::new(move |tx| bulk.run(tx))
             }
             _ => return Err(Error::Internal { reason: "a read was prepared as a write".to_owned() }),
         };
-        Ok(Work::Write(WriteWork { run }))
+        Ok(Work::Write(WriteWork {
+            run,
+            asked,
+            request_max: Duration::from_secs(options.limits.request_s),
+            hold_max: Duration::from_millis(options.limits.write_ms_max),
+        }))
     }
 
     /// Does a read. Blocks.
@@ -366,7 +387,10 @@ impl Directory {
     /// Does writes in one transaction, each undone by itself where it fails. Blocks; the answers hold when it
     /// returns, since the transaction is then committed.
     pub fn write(&self, works: Vec<WriteWork>) -> Vec<Result<Answer, Error>> {
-        self.store.write(works, |work, tx| (work.run)(tx))
+        self.store.write(works, WriteWork::time_max, |work, tx| {
+            tx.check_time()?;
+            (work.run)(tx)
+        })
     }
 
     /// Prepares a request and does it at once: the command line's way. Blocks.

@@ -279,14 +279,15 @@ fn two_groups_of_a_bulk_request_may_contain_each_other() {
     let outcomes = bulk(&it, json!({ "Operations": [group("a", "b"), group("b", "a")] }));
     assert_eq!(statuses(&outcomes), ["201", "201"]);
     let groups = it.json("GET", "/Groups", Value::Null)["Resources"].clone();
-    assert_eq!(
-        (&groups[0]["members"][0]["value"], &groups[1]["members"][0]["value"]),
-        (&groups[1]["id"], &groups[0]["id"])
-    );
-    assert_eq!(
-        (&outcomes[0]["version"], &outcomes[1]["version"]),
-        (&groups[0]["meta"]["version"], &groups[1]["meta"]["version"])
-    );
+    for (outcome, name) in outcomes.iter().zip(["a", "b"]) {
+        let at = usize::from(groups[0]["displayName"] != name);
+        let (group, other) = (&groups[at], &groups[1 - at]);
+        assert_eq!(group["members"][0]["value"], other["id"]);
+        assert_eq!(
+            (&outcome["version"], &outcome["location"]),
+            (&group["meta"]["version"], &group["meta"]["location"])
+        );
+    }
 }
 
 #[test]
@@ -298,7 +299,7 @@ fn a_failed_operation_undoes_itself_alone_and_fail_on_errors_stops_there() {
         { "method": "POST", "path": "/Groups", "bulkId": "3", "data": { "displayName": "G", "members": [{ "value": "bulkId:2" }] } },
         { "method": "POST", "path": "/Users", "bulkId": "4", "data": { "userName": "bob" } }]);
     let outcomes = bulk(&it, json!({ "Operations": operations }));
-    assert_eq!(statuses(&outcomes), ["201", "409", "400", "201"]);
+    assert_eq!(statuses(&outcomes), ["201", "409", "409", "201"]);
     assert_eq!(outcomes[1]["response"]["scimType"], "uniqueness");
     assert_eq!(it.json("GET", "/Groups", Value::Null)["totalResults"], 0);
     let again = bulk(&it, json!({ "failOnErrors": 1, "Operations": operations }));
@@ -306,15 +307,97 @@ fn a_failed_operation_undoes_itself_alone_and_fail_on_errors_stops_there() {
 }
 
 #[test]
-fn references_in_a_circle_that_cannot_be_cut_are_a_conflict() {
+fn a_circle_is_cut_where_it_can_be_and_a_conflict_where_it_cannot() {
     let it = Fixture::new();
-    let user = |name: &str, other: &str| {
-        json!({ "method": "POST", "path": "/Users", "bulkId": name, "data": { "userName": name,
-                scim::schema::ENTERPRISE_USER: { "manager": { "value": format!("bulkId:{other}") } } } })
+    let user = |name: &str, user_name: &str, manager: &str| {
+        json!({ "method": "POST", "path": "/Users", "bulkId": name, "data": { "userName": user_name,
+                scim::schema::ENTERPRISE_USER: { "manager": { "value": format!("bulkId:{manager}") } } } })
     };
-    let outcomes = bulk(&it, json!({ "Operations": [user("a", "b"), user("b", "a"), user("c", "a")] }));
+    let outcomes =
+        bulk(&it, json!({ "Operations": [user("a", "a", "b"), user("b", "b", "a"), user("c", "c", "c")] }));
+    assert_eq!(statuses(&outcomes), ["201", "201", "201"]);
+    let users = it.json("GET", "/Users", Value::Null)["Resources"].clone();
+    for (of, is) in [("a", "b"), ("b", "a"), ("c", "c")] {
+        let named =
+            |name: &str| users.as_array().unwrap().iter().find(|user| user["userName"] == name).unwrap();
+        assert_eq!(named(of)[scim::schema::ENTERPRISE_USER]["manager"]["value"], named(is)["id"]);
+    }
+    // A userName must be there, so that neither of these can come first; the third waits for them in vain.
+    let operations = [user("d", "bulkId:e", "a"), user("e", "bulkId:d", "a"), user("f", "f", "d")];
+    let outcomes = bulk(&it, json!({ "Operations": operations.clone() }));
     assert_eq!(statuses(&outcomes), ["409", "409", "409"]);
+    let outcomes = bulk(&it, json!({ "Operations": operations, "failOnErrors": 1 }));
+    assert_eq!(statuses(&outcomes), ["409"]);
+    assert_eq!(it.json("GET", "/Users", Value::Null)["totalResults"], 3);
+}
+
+#[test]
+fn a_resource_of_a_circle_whose_other_half_fails_is_not_kept() {
+    let it = Fixture::new();
+    it.user("taken");
+    let outcomes = bulk(
+        &it,
+        json!({ "Operations": [
+            { "method": "POST", "path": "/Users", "bulkId": "a", "data": { "userName": "a", "x": [{ "value": "bulkId:b" }] } },
+            { "method": "POST", "path": "/Users", "bulkId": "b", "data": { "userName": "taken", "x": [{ "value": "bulkId:a" }] } },
+            { "method": "POST", "path": "/Groups", "bulkId": "g", "data": { "displayName": "g", "members": [{ "value": "bulkId:g" }] } }] }),
+    );
+    assert_eq!(statuses(&outcomes), ["409", "409", "400"]);
+    assert!(outcomes.iter().all(|outcome| outcome.get("location").is_none()));
+    assert_eq!(it.json("GET", "/Users", Value::Null)["totalResults"], 1);
+    assert_eq!(it.json("GET", "/Groups", Value::Null)["totalResults"], 0);
+}
+
+#[test]
+fn an_operation_stays_at_its_place_and_what_it_refers_to_comes_before_it() {
+    let it = Fixture::new();
+    let old = it.user("old");
+    let outcomes = bulk(
+        &it,
+        json!({ "Operations": [
+            { "method": "POST", "path": "/Groups", "bulkId": "g", "data": { "displayName": "G", "members": [{ "value": "bulkId:h" }, { "value": old }] } },
+            { "method": "DELETE", "path": format!("/Users/{old}") },
+            { "method": "POST", "path": "/Groups", "bulkId": "h", "data": { "displayName": "H", "members": [{ "value": "bulkId:ann" }] } },
+            { "method": "POST", "path": "/Users", "bulkId": "ann", "data": { "userName": "ann" } }] }),
+    );
+    assert_eq!(statuses(&outcomes), ["201", "204", "201", "201"]);
+    let made: Vec<Value> = it.events().iter().skip(1).map(|event| json!(event.action)).collect();
+    assert_eq!(made, ["create", "create", "create", "delete"]);
+}
+
+#[test]
+fn a_write_whose_request_is_over_when_its_turn_comes_is_not_done() {
+    let mut it = Fixture::new();
+    it.options.limits.request_s = 0;
+    let refused = refusal(it.ask("POST", "/Users", json!({ "userName": "ann" })));
+    assert_eq!((refused.status, refused.retry_after_s.is_some()), (503, true));
+    it.options.limits = Limits { write_ms_max: 0, ..Limits::default() };
+    let operation =
+        json!({ "method": "POST", "path": "/Users", "bulkId": "1", "data": { "userName": "ann" } });
+    let body = json!({ "schemas": [scim::bulk::REQUEST_URN], "Operations": [operation] });
+    assert_eq!(refusal(it.ask("POST", "/Bulk", body)).status, 503);
+    it.options.limits = Limits::default();
     assert_eq!(it.json("GET", "/Users", Value::Null)["totalResults"], 0);
+}
+
+#[test]
+fn a_resource_may_be_so_large_and_one_that_is_larger_may_only_shrink() {
+    let mut it = Fixture::new();
+    let much = |bytes: usize| json!({ "userName": "ann", "title": "x".repeat(bytes) });
+    let id = it.json("POST", "/Users", much(100_000))["id"].as_str().unwrap().to_owned();
+    it.options.limits.resource_bytes_max = 50_000;
+    let refused =
+        refusal(it.ask("POST", "/Users", json!({ "userName": "bob", "title": "x".repeat(50_000) })));
+    assert_eq!((refused.status, refused.detail.contains("50000 bytes")), (413, true));
+    let address = format!("/Users/{id}");
+    assert_eq!(refusal(it.ask("PUT", &address, much(200_000))).status, 413);
+    let patch = |value: Value| json!({ "Operations": [{ "op": "replace", "value": value }] });
+    assert_eq!(
+        refusal(it.ask("PATCH", &address, patch(json!({ "nickName": "x".repeat(1000) })))).status,
+        413
+    );
+    assert_eq!(it.json("PUT", &address, much(90_000))["userName"], "ann");
+    assert_eq!(it.json("PATCH", &address, patch(json!({ "title": "x" })))["title"], "x");
 }
 
 #[test]

@@ -9,12 +9,12 @@ use crate::clock::Clock;
 use crate::config::OnRecreate;
 use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, Options, catalog, read};
-use crate::scim::patch::{self, MemberChange, PatchOperation};
-use crate::scim::projection::Projection;
+use crate::scim::patch::{self, Effort, MemberChange, PatchOperation};
+use crate::scim::projection::{self, Projection};
 use crate::scim::resource::{self, Draft};
 use crate::scim::schema::{ResourceSchema, Schemas};
 use crate::scim::{self, Kind, version};
-use crate::store::{self, Action, MemberChanges, NewEvent, NewResource, Record, UnknownMember, WriteTx};
+use crate::store::{self, Action, BadMember, MemberChanges, NewEvent, NewResource, Record, WriteTx};
 
 /// A PATCH of a group with more members than this is answered 204, unless the request asks for attributes.
 const MEMBERS_ANSWERED_MAX: u32 = 1_000;
@@ -32,7 +32,11 @@ pub(super) struct Write {
     pub(super) actor: String,
     pub(super) projection: Projection,
     pub(super) if_match: Option<String>,
+    /// If-None-Match; of no use to a create.
+    pub(super) if_none_match: Option<String>,
     pub(super) base_url: String,
+    /// Whether the answer shows the resource; its status, address and version it always tells.
+    pub(super) shows: bool,
 }
 
 /// What becomes of the password's hash: nothing, a new one, or it is taken away.
@@ -66,9 +70,11 @@ impl Write {
         let now_ms = self.clock.now_ms();
         let mut declared = MemberChanges::default();
         members.iter().for_each(|member| declared.note_added(&member.id, None));
+        let text = self.text_of(&doc, 0)?;
         let changed = changed(doc.keys().map(String::as_str), &declared, password.is_some());
         let version = self.event(tx, now_ms, Action::Create, &id, &changed)?;
-        let seq = tx.insert(&NewResource { kind: self.kind, id: &id, now_ms, version, doc: &doc })?;
+        let new = NewResource { kind: self.kind, id: &id, now_ms, version, doc: &doc, text: &text };
+        let seq = tx.insert(&new)?;
         if self.kind == Kind::Group {
             let mut changes = MemberChanges::default();
             self.known(tx.add_members(seq, &members, &mut changes)?)?;
@@ -121,17 +127,19 @@ impl Write {
         id: &str,
         operations: Vec<PatchOperation>,
         password: PasswordHash,
+        effort: &mut Effort,
     ) -> Result<Answer, Error> {
         let held = self.find(tx, id)?;
         let bounds = self.options.filter_bounds();
         let patched =
-            patch::apply(operations, parse_doc(&held)?, self.schema(), bounds, self.options.profile)?;
+            patch::apply(operations, parse_doc(&held)?, self.schema(), bounds, self.options.profile, effort)?;
         let mut changes = MemberChanges::default();
         for change in &patched.members {
+            tx.check_time()?;
             self.change_members(tx, held.seq, change, &mut changes)?;
         }
         self.put(tx, &held, patched.doc, &changes, password, None)?;
-        let answers_members = self.kind == Kind::Group && self.projection.shows("members");
+        let answers_members = self.shows && self.kind == Kind::Group && self.projection.shows("members");
         if answers_members
             && !self.projection.is_explicit()
             && tx.has_more_members_than(held.seq, MEMBERS_ANSWERED_MAX)?
@@ -198,6 +206,7 @@ impl Write {
         if !doc_changed && members.is_empty() && password.is_none() {
             return Ok(());
         }
+        let text = if doc_changed { Some(self.text_of(&doc, held.doc.len())?) } else { None };
         let attributes = differences(&before, &doc);
         let changed = changed(attributes.into_iter(), members, password.is_some());
         let is_active = doc.get("active") == Some(&Value::Bool(true));
@@ -208,8 +217,8 @@ impl Write {
         });
         let now_ms = self.clock.now_ms();
         let version = self.event(tx, now_ms, action, &held.id, &changed)?;
-        if doc_changed {
-            tx.update(held, &doc, now_ms, version)?;
+        if let Some(text) = text {
+            tx.update(held, &doc, &text, now_ms, version)?;
         } else {
             tx.touch(held.seq, now_ms, version)?;
         }
@@ -253,20 +262,39 @@ impl Write {
         scim::Error::uniqueness(format!("A {noun} with this {attribute} already exists.")).into()
     }
 
-    fn known(&self, outcome: Result<(), UnknownMember>) -> Result<(), Error> {
-        outcome.map_err(|unknown| {
-            let shown: String = unknown.id.chars().filter(|c| !c.is_control()).take(ID_CHARS_SHOWN_MAX).collect();
-            scim::Error::invalid_value(format!(
-                "The member {shown} does not exist in this tenant, so nothing was changed; push the person first, then the group again."
-            ))
-            .into()
+    fn known(&self, outcome: Result<(), BadMember>) -> Result<(), Error> {
+        outcome.map_err(|bad| match bad {
+            BadMember::Unknown(id) => {
+                let shown: String = id.chars().filter(|c| !c.is_control()).take(ID_CHARS_SHOWN_MAX).collect();
+                scim::Error::invalid_value(format!(
+                    "The member {shown} does not exist in this tenant, so nothing was changed; push the person first, then the group again."
+                ))
+                .into()
+            }
+            BadMember::Itself => scim::Error::invalid_value(
+                "A group cannot be a member of itself, so nothing was changed; take it out of its own members.",
+            )
+            .into(),
         })
     }
 
-    /// The resource, when the version is the one that If-Match names.
+    /// The document as it is stored. One that is too large may still become smaller: nothing must keep a person
+    /// from being deactivated.
+    fn text_of(&self, doc: &Map<String, Value>, bytes_before: usize) -> Result<String, Error> {
+        // A map of strings to JSON values always has a JSON text.
+        let text = serde_json::to_string(doc).unwrap_or_default();
+        let bytes_max = self.options.limits.resource_bytes_max;
+        if text.len() > bytes_max.max(bytes_before) {
+            return Err(scim::Error::resource_too_large(self.kind, bytes_max).into());
+        }
+        Ok(text)
+    }
+
+    /// The resource, when its version is one that If-Match names and none that If-None-Match does.
     fn find(&self, tx: &WriteTx<'_>, id: &str) -> Result<Record, Error> {
         let record = self.find_any(tx, id)?;
         version::check_if_match(self.if_match.as_deref(), record.version)?;
+        version::check_if_none_match(self.if_none_match.as_deref(), record.version)?;
         Ok(record)
     }
 
@@ -276,6 +304,10 @@ impl Write {
 
     fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
         let record = self.find_any(tx, id)?;
+        if !self.shows {
+            let location = Some(projection::location(&self.base_url, self.kind, id));
+            return Ok(Answer { status, body: None, location, etag: Some(version::etag(record.version)) });
+        }
         let show =
             read::Show { tx, schemas: &self.schemas, projection: &self.projection, base_url: &self.base_url };
         show.answer(&record.seen(), status, &mut Parts::kept())

@@ -2,14 +2,21 @@
 //! by `bulkId` before these have an id.
 //!
 //! Reading the message and putting ids in the place of references is done here; what each operation does is the
-//! directory's.
+//! directory's. The message is never built as a whole: it is checked, and of each operation's `data` the place in
+//! the text is kept until its turn comes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::scim::bulk::scan::Scan;
 use crate::scim::endpoint::Operation;
-use crate::scim::{Error, Kind};
+use crate::scim::schema::ResourceSchema;
+use crate::scim::{Error, Kind, message, resource};
+
+mod scan;
 
 /// The URN of the BulkRequest message.
 pub const REQUEST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
@@ -17,8 +24,12 @@ pub const REQUEST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest
 pub const RESPONSE_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 
 const REFERENCE: &str = "bulkId:";
+/// A reference inside the filter of a path.
+const QUOTED_REFERENCE: &str = "\"bulkId:";
 
-/// A bulk request, read.
+const METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
+
+/// A bulk request, read as far as its operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BulkRequest {
     /// After how many failed operations the rest is left undone; `None` for never.
@@ -30,75 +41,177 @@ pub struct BulkRequest {
 /// One operation, or why it is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BulkOperation {
-    /// As sent, for the answer.
-    pub method: String,
+    /// In capitals, for the answer.
+    pub method: &'static str,
     /// The client's name for a new resource.
     pub bulk_id: Option<String>,
     /// The version the resource must have, as in If-Match.
     pub version: Option<String>,
     /// What it does; the id may still be a reference.
     pub operation: Result<Operation, Error>,
-    /// The body.
-    pub data: Value,
+    /// Where in the message its `data` stands; an empty range where there is none.
+    pub data: Range<usize>,
+}
+
+impl BulkOperation {
+    /// The `bulkId` of the resource that the operation makes, if it makes one.
+    pub fn makes(&self) -> Option<&str> {
+        self.bulk_id.as_deref().filter(|_| self.method == "POST")
+    }
+
+    /// The kind that the operation is about, and the id of its resource or a reference to it; a create has none.
+    pub fn target(&self) -> Option<(Kind, &str)> {
+        match &self.operation {
+            Ok(Operation::Replace(kind, id) | Operation::Patch(kind, id) | Operation::Delete(kind, id)) => {
+                Some((*kind, id))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its `data`, built; null where there is none.
+    ///
+    /// # Errors
+    /// 400 `invalidSyntax` when a text or number in it cannot be read.
+    pub fn data(&self, body: &[u8]) -> Result<Value, Error> {
+        let text = body.get(self.data.clone()).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(text)
+            .map_err(|_| Error::invalid_syntax("The data of the operation is not valid JSON."))
+    }
+
+    /// Every `bulkId` that its path or `data` refers to.
+    pub fn references(&self, body: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let text = body.get(self.data.clone()).unwrap_or_default();
+        // Nearly no operation refers to another, and those need not be built to know. The word may be written with
+        // escapes.
+        if (contains(text, REFERENCE.as_bytes()) || contains(text, b"\\u"))
+            && let Ok(data) = serde_json::from_slice(text)
+        {
+            references(&data, &mut found);
+        }
+        found.extend(self.target().and_then(|(_, id)| reference(id)).map(str::to_owned));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Reads a BulkRequest message.
 ///
 /// # Errors
 /// 400 `invalidSyntax` when it is none, 413 when it has more operations than allowed.
-pub fn parse(body: Value, operations_max: usize) -> Result<BulkRequest, Error> {
-    let Value::Object(mut body) = body else {
-        return Err(Error::invalid_syntax("The request body must be a BulkRequest message with Operations."));
-    };
-    let named = take(&mut body, "schemas").is_none_or(|schemas| {
-        schemas.as_array().is_some_and(|listed| listed.iter().any(|urn| urn.as_str() == Some(REQUEST_URN)))
-    });
+pub fn parse(body: &[u8], depth_max: usize, operations_max: usize) -> Result<BulkRequest, Error> {
+    message::check_json(body, depth_max)?;
+    let none = || Error::invalid_syntax("The request body must be a BulkRequest message with Operations.");
+    let scan = Scan::new(body);
+    let mut named = true;
+    let mut fail_on_errors = None;
+    let mut operations = None;
+    let is_object = scan.each_entry(scan.whole(), |key, value| {
+        if key.eq_ignore_ascii_case("schemas") {
+            named = names_bulk_request(&built(body, value)?);
+        } else if key.eq_ignore_ascii_case("failOnErrors") {
+            fail_on_errors = errors_allowed(&built(body, value)?)?;
+        } else if key.eq_ignore_ascii_case("Operations") {
+            operations = operations_in(scan, value, operations_max)?;
+        }
+        Ok(())
+    })?;
+    if !is_object {
+        return Err(none());
+    }
     if !named {
         return Err(Error::invalid_syntax(format!("The schemas of a bulk request must name {REQUEST_URN}.")));
     }
-    let fail_on_errors = match take(&mut body, "failOnErrors") {
-        None | Some(Value::Null) => None,
-        Some(value) => match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
-            Some(count) if count > 0 => Some(count),
-            _ => return Err(Error::invalid_value("failOnErrors must be a whole number above 0.")),
-        },
-    };
-    let Some(Value::Array(operations)) = take(&mut body, "Operations") else {
-        return Err(Error::invalid_syntax("The bulk request has no list Operations."));
-    };
-    if operations.len() > operations_max {
-        let mut error = Error::payload_too_large(0);
-        error.detail =
-            format!("A bulk request may have at most {operations_max} operations; send the rest in another.");
-        return Err(error);
-    }
-    let operations = operations.into_iter().map(operation).collect::<Result<Vec<_>, _>>()?;
+    let operations =
+        operations.ok_or_else(|| Error::invalid_syntax("The bulk request has no list Operations."))?;
     check_bulk_ids(&operations)?;
     Ok(BulkRequest { fail_on_errors, operations })
 }
 
-fn take(object: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    let key = object.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone();
-    object.shift_remove(&key)
+fn built(body: &[u8], range: Range<usize>) -> Result<Value, Error> {
+    serde_json::from_slice(body.get(range).unwrap_or_default())
+        .map_err(|_| Error::invalid_syntax("The request body is not valid JSON."))
 }
 
-fn operation(value: Value) -> Result<BulkOperation, Error> {
-    let Value::Object(mut object) = value else {
-        return Err(Error::invalid_syntax("Each of Operations must be a JSON object."));
-    };
-    let mut text = |name: &str| match take(&mut object, name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Error::invalid_syntax(format!("The {name} of a bulk operation must be a string."))),
-    };
-    let (bulk_id, version) = (text("bulkId")?, text("version")?);
-    let path = text("path")?.ok_or_else(|| Error::invalid_syntax("A bulk operation needs a path."))?;
-    let method = text("method")?.map(|method| method.to_ascii_uppercase());
-    let method = method.filter(|method| ["POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()));
-    let method = method.ok_or_else(|| {
-        Error::invalid_syntax("The method of a bulk operation must be POST, PUT, PATCH or DELETE.")
+fn names_bulk_request(schemas: &Value) -> bool {
+    let listed = schemas.as_array().map_or(&[][..], Vec::as_slice);
+    schemas.is_null()
+        || listed.iter().filter_map(Value::as_str).any(|urn| urn.eq_ignore_ascii_case(REQUEST_URN))
+}
+
+fn errors_allowed(value: &Value) -> Result<Option<usize>, Error> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
+        Some(count) if count > 0 => Ok(Some(count)),
+        _ => Err(Error::invalid_value("failOnErrors must be a whole number above 0.")),
+    }
+}
+
+/// The operations; `None` when the value is no list.
+fn operations_in(
+    scan: Scan<'_>,
+    list: Range<usize>,
+    operations_max: usize,
+) -> Result<Option<Vec<BulkOperation>>, Error> {
+    let mut operations = Vec::new();
+    let is_list = scan.each_element(list, |element| {
+        if operations.len() >= operations_max {
+            return Err(Error::too_many_operations("A bulk request", operations_max));
+        }
+        operations.push(operation(scan, element)?);
+        Ok(())
     })?;
-    let operation = Operation::resolve(&method, &path).and_then(|operation| match operation {
+    Ok(is_list.then_some(operations))
+}
+
+fn operation(scan: Scan<'_>, object: Range<usize>) -> Result<BulkOperation, Error> {
+    let (mut bulk_id, mut version, mut path, mut method) = (None, None, None, None);
+    let mut data = 0..0;
+    let is_object = scan.each_entry(object, |key, value| {
+        let place = match key.to_ascii_lowercase().as_str() {
+            "bulkid" => &mut bulk_id,
+            "version" => &mut version,
+            "path" => &mut path,
+            "method" => &mut method,
+            "data" => {
+                data = value;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        *place = match built(scan.text(), value)? {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            _ => {
+                return Err(Error::invalid_syntax(
+                    "method, bulkId, version and path of a bulk operation must be strings.",
+                ));
+            }
+        };
+        Ok(())
+    })?;
+    if !is_object {
+        return Err(Error::invalid_syntax("Each of Operations must be a JSON object."));
+    }
+    let path = path.ok_or_else(|| Error::invalid_syntax("A bulk operation needs a path."))?;
+    let method = method
+        .and_then(|method| METHODS.into_iter().find(|known| method.eq_ignore_ascii_case(known)))
+        .ok_or_else(|| {
+            Error::invalid_syntax("The method of a bulk operation must be POST, PUT, PATCH or DELETE.")
+        })?;
+    let bulk_id = bulk_id.filter(|bulk_id: &String| !bulk_id.is_empty());
+    let operation = Operation::resolve(method, &path).and_then(|operation| match operation {
         Operation::Create(_) if bulk_id.is_none() => {
             Err(Error::invalid_value("A bulk operation with the method POST needs a bulkId."))
         }
@@ -107,70 +220,175 @@ fn operation(value: Value) -> Result<BulkOperation, Error> {
         }
         _ => Err(Error::invalid_value("The path of a bulk operation must name Users or Groups.")),
     });
-    let data = take(&mut object, "data").unwrap_or(Value::Null);
     Ok(BulkOperation { method, bulk_id, version, operation, data })
 }
 
 fn check_bulk_ids(operations: &[BulkOperation]) -> Result<(), Error> {
-    let mut seen = std::collections::HashSet::new();
-    let creates =
-        operations.iter().filter(|operation| matches!(operation.operation, Ok(Operation::Create(_))));
-    for bulk_id in creates.filter_map(|operation| operation.bulk_id.as_deref()) {
-        if !seen.insert(bulk_id) {
-            return Err(Error::invalid_value("Two operations of the bulk request have the same bulkId."));
-        }
+    let mut seen = HashSet::with_capacity(operations.len());
+    if operations.iter().filter_map(BulkOperation::makes).all(|bulk_id| seen.insert(bulk_id)) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::invalid_value("Two operations of the bulk request have the same bulkId."))
 }
-
-/// The ids that new resources got, by `bulkId`.
-pub type Ids = HashMap<String, String>;
 
 /// The `bulkId` that a text refers to.
 pub fn reference(text: &str) -> Option<&str> {
     text.strip_prefix(REFERENCE)
 }
 
-/// Every `bulkId` that a body refers to.
-pub fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => found.extend(reference(text)),
-        Value::Array(elements) => elements.iter().for_each(|element| references(element, found)),
-        Value::Object(object) => object.values().for_each(|value| references(value, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+/// The references in the filter of a path, such as `members[value eq "bulkId:a"]`: the part before each, and the
+/// `bulkId`; at last what follows.
+fn quoted_references(path: &str) -> (Vec<(&str, &str)>, &str) {
+    let (mut found, mut rest) = (Vec::new(), path);
+    while let Some((before, after)) = rest.split_once(QUOTED_REFERENCE)
+        && let Some(end) = after.find('"')
+    {
+        found.push((before, &after[..end]));
+        rest = &after[end..];
     }
+    (found, rest)
 }
 
-/// Puts ids in the place of the references that have one.
-pub fn resolve(value: &mut Value, ids: &Ids) {
+/// Every `bulkId` that a value refers to.
+pub fn references_in(value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    references(value, &mut found);
+    found
+}
+
+fn references(value: &Value, found: &mut Vec<String>) {
     match value {
-        Value::String(text) => {
-            if let Some(id) = reference(text).and_then(|bulk_id| ids.get(bulk_id)) {
-                id.clone_into(text);
+        Value::String(text) => found.extend(reference(text).map(str::to_owned)),
+        Value::Array(elements) => elements.iter().for_each(|element| references(element, found)),
+        Value::Object(object) => {
+            for (key, value) in object {
+                references(value, found);
+                if let Some(path) = value.as_str().filter(|_| key.eq_ignore_ascii_case("path")) {
+                    found.extend(quoted_references(path).0.iter().map(|(_, bulk_id)| (*bulk_id).to_owned()));
+                }
             }
         }
-        Value::Array(elements) => elements.iter_mut().for_each(|element| resolve(element, ids)),
-        Value::Object(object) => object.values_mut().for_each(|value| resolve(value, ids)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// Takes the members out of a new group's body that refer to resources without an id as yet: they are added
-/// when these have one, which is how two groups come to contain each other (RFC 7644 §3.7.1).
-pub fn take_unresolved_members(data: &mut Value) -> Vec<Value> {
-    let Some(object) = data.as_object_mut() else { return Vec::new() };
-    let Some(key) = object.keys().find(|key| key.eq_ignore_ascii_case("members")).cloned() else {
-        return Vec::new();
-    };
-    let Some(Value::Array(members)) = object.get_mut(&key) else { return Vec::new() };
-    let refers = |member: &Value| {
-        let mut found = Vec::new();
-        references(member, &mut found);
-        !found.is_empty()
-    };
-    let (unresolved, rest) = std::mem::take(members).into_iter().partition(|member| refers(member));
-    *members = rest;
-    unresolved
+/// What the references of a request come to.
+#[derive(Debug, Default)]
+pub struct Ids<'a> {
+    /// The `bulkId`s of all resources that the request makes.
+    pub made_here: HashSet<&'a str>,
+    /// The ids of those that are made by now.
+    pub known: HashMap<&'a str, String>,
+}
+
+impl Ids<'_> {
+    /// The id of a resource that is referred to.
+    ///
+    /// # Errors
+    /// 409 when its operation failed, 400 `invalidValue` when the request has none.
+    pub fn of(&self, bulk_id: &str) -> Result<&str, Error> {
+        if let Some(id) = self.known.get(bulk_id) {
+            return Ok(id);
+        }
+        if self.made_here.contains(bulk_id) {
+            return Err(Error::conflict(
+                "The operation refers by bulkId to a resource that could not be made.",
+            ));
+        }
+        Err(Error::invalid_value("The operation refers to a bulkId that no POST of the request has."))
+    }
+
+    /// Puts ids in the place of references, wherever they stand. A text that looks like a reference to nothing in
+    /// the request is one where an id belongs, under `value` and `$ref`, and else just a text.
+    ///
+    /// # Errors
+    /// As [`Ids::of`].
+    pub fn resolve(&self, value: &mut Value) -> Result<(), Error> {
+        self.resolve_at("value", value)
+    }
+
+    fn resolve_at(&self, key: &str, value: &mut Value) -> Result<(), Error> {
+        match value {
+            Value::String(text) => {
+                if let Some(bulk_id) = reference(text) {
+                    let is_id = ["value", "$ref"].iter().any(|name| key.eq_ignore_ascii_case(name));
+                    if is_id || self.made_here.contains(bulk_id) {
+                        *text = self.of(bulk_id)?.to_owned();
+                    }
+                } else if key.eq_ignore_ascii_case("path") && text.contains(QUOTED_REFERENCE) {
+                    *text = self.resolve_path(text)?;
+                }
+                Ok(())
+            }
+            Value::Array(elements) => {
+                elements.iter_mut().try_for_each(|element| self.resolve_at(key, element))
+            }
+            Value::Object(object) => {
+                object.iter_mut().try_for_each(|(key, value)| self.resolve_at(key, value))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        }
+    }
+
+    fn resolve_path(&self, path: &str) -> Result<String, Error> {
+        let (found, rest) = quoted_references(path);
+        let mut resolved = String::with_capacity(path.len());
+        for (before, bulk_id) in found {
+            resolved.push_str(before);
+            resolved.push('"');
+            resolved.push_str(self.of(bulk_id)?);
+        }
+        resolved.push_str(rest);
+        Ok(resolved)
+    }
+}
+
+/// Takes out of a new resource's body what refers to resources that are still to be made, as attributes to be added
+/// later: so two groups come to contain each other (RFC 7644 §3.7.1). `None` when what is required refers to
+/// them, so that the resource cannot be made first.
+pub fn cut(
+    data: &mut Value,
+    schema: &ResourceSchema,
+    is_open: impl Fn(&str) -> bool,
+) -> Option<Vec<(String, Value)>> {
+    let refers = |value: &Value| references_in(value).iter().any(|bulk_id| is_open(bulk_id));
+    let mut taken = Vec::new();
+    let object = data.as_object_mut()?;
+    for (key, value) in std::mem::take(object) {
+        let required = schema.attribute(&key).is_some_and(|attribute| attribute.required);
+        if !refers(&value) {
+            object.insert(key, value);
+        } else if required {
+            return None;
+        } else {
+            take(object, key, value, &refers, &mut taken);
+        }
+    }
+    Some(taken)
+}
+
+/// Takes the referring part of one attribute: elements of a list, attributes of an extension, or the whole.
+fn take(
+    object: &mut Map<String, Value>,
+    key: String,
+    value: Value,
+    refers: &impl Fn(&Value) -> bool,
+    taken: &mut Vec<(String, Value)>,
+) {
+    match value {
+        Value::Array(elements) => {
+            let (open, rest): (Vec<Value>, Vec<Value>) = elements.into_iter().partition(refers);
+            object.insert(key.clone(), Value::Array(rest));
+            taken.push((key, Value::Array(open)));
+        }
+        Value::Object(inside) if resource::is_urn(&key) => {
+            let (open, rest): (Map<String, Value>, Map<String, Value>) =
+                inside.into_iter().partition(|(_, value)| refers(value));
+            taken.extend(open.into_iter().map(|(name, value)| (format!("{key}:{name}"), value)));
+            object.insert(key, Value::Object(rest));
+        }
+        value => taken.push((key, value)),
+    }
 }
 
 /// What became of one operation.
@@ -178,7 +396,7 @@ pub fn take_unresolved_members(data: &mut Value) -> Vec<Value> {
 pub struct Outcome {
     /// HTTP status.
     pub status: u16,
-    /// The resource's address.
+    /// The resource's address; only a failed POST has none (RFC 7644 §3.7).
     pub location: Option<String>,
     /// The resource's version.
     pub version: Option<String>,
@@ -186,30 +404,41 @@ pub struct Outcome {
     pub error: Option<Error>,
 }
 
-/// A BulkResponse message of the operations that were tried.
-pub fn response(outcomes: &[(&BulkOperation, Outcome)]) -> Value {
-    let operations: Vec<Value> = outcomes
-        .iter()
-        .map(|(operation, outcome)| {
-            let mut shown = json!({ "method": operation.method });
-            let optional = [
-                ("bulkId", operation.bulk_id.as_ref()),
-                ("location", outcome.location.as_ref()),
-                ("version", outcome.version.as_ref()),
-            ];
-            for (name, value) in optional {
-                if let Some(value) = value {
-                    shown[name] = json!(value);
-                }
-            }
-            shown["status"] = json!(outcome.status.to_string());
-            if let Some(error) = &outcome.error {
-                shown["response"] = error.to_json();
-            }
-            shown
-        })
-        .collect();
-    json!({ "schemas": [RESPONSE_URN], "Operations": operations })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownOutcome<'a> {
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Response<'a> {
+    schemas: [&'a str; 1],
+    #[serde(rename = "Operations")]
+    operations: Vec<ShownOutcome<'a>>,
+}
+
+/// The text of a BulkResponse message about the operations that were tried.
+pub fn response<'a>(outcomes: impl Iterator<Item = (&'a BulkOperation, &'a Outcome)>) -> Vec<u8> {
+    let shown = outcomes.map(|(operation, outcome)| ShownOutcome {
+        method: operation.method,
+        bulk_id: operation.bulk_id.as_deref(),
+        version: outcome.version.as_deref(),
+        location: outcome.location.as_deref(),
+        status: outcome.status.to_string(),
+        response: outcome.error.as_ref().map(Error::to_json),
+    });
+    let response = Response { schemas: [RESPONSE_URN], operations: shown.collect() };
+    // Strings and numbers always have a JSON text.
+    serde_json::to_vec(&response).unwrap_or_default()
 }
 
 /// The kind that an operation is about.
@@ -224,55 +453,4 @@ pub fn kind_of(operation: &Operation) -> Option<Kind> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(operations: Value) -> Result<BulkRequest, Error> {
-        parse(json!({ "schemas": [REQUEST_URN], "failOnErrors": 1, "Operations": operations }), 3)
-    }
-
-    #[test]
-    fn the_rfcs_example_is_read() {
-        let request = parsed(json!([
-            { "method": "post", "path": "/Users", "bulkId": "q", "data": { "userName": "a" } },
-            { "method": "DELETE", "path": "/Users/1", "version": "W/\"1\"" }]))
-        .unwrap();
-        assert_eq!(request.fail_on_errors, Some(1));
-        assert_eq!(request.operations[0].operation, Ok(Operation::Create(Kind::User)));
-        assert_eq!(request.operations[1].version.as_deref(), Some("W/\"1\""));
-    }
-
-    #[test]
-    fn what_is_no_bulk_request_is_refused() {
-        for operations in [
-            json!({}),
-            json!([7]),
-            json!([{ "method": "GET", "path": "/Users" }]),
-            json!([{ "method": "POST" }]),
-            json!([{ "method": "POST", "path": "/Users", "bulkId": "q" }, { "method": "POST", "path": "/Groups", "bulkId": "q" }]),
-        ] {
-            assert_eq!(parsed(operations.clone()).unwrap_err().status, 400, "{operations}");
-        }
-        let delete = json!({ "method": "DELETE", "path": "/Users/1" });
-        assert_eq!(parsed(json!([delete, delete, delete, delete])).unwrap_err().status, 413);
-        assert!(parse(json!({ "schemas": ["urn:x"], "Operations": [] }), 3).is_err());
-    }
-
-    #[test]
-    fn an_operation_with_a_wrong_path_is_refused_by_itself() {
-        let request = parsed(json!([{ "method": "POST", "path": "/Users" }, { "method": "PATCH", "path": "/Schemas" }, { "method": "PUT", "path": "/Bulk" }])).unwrap();
-        assert!(request.operations.iter().all(|operation| operation.operation.is_err()));
-    }
-
-    #[test]
-    fn references_are_found_and_resolved_wherever_they_stand() {
-        let mut data = json!({ "members": [{ "value": "bulkId:a" }, { "value": "bulkId:b" }, { "value": "1" }], "x": "bulkId:a" });
-        let mut found = Vec::new();
-        references(&data, &mut found);
-        assert_eq!(found, ["a", "b", "a"]);
-        resolve(&mut data, &Ids::from([("a".to_owned(), "id-a".to_owned())]));
-        assert_eq!((&data["members"][0]["value"], &data["x"]), (&json!("id-a"), &json!("id-a")));
-        assert_eq!(take_unresolved_members(&mut data), [json!({ "value": "bulkId:b" })]);
-        assert_eq!(data["members"].as_array().unwrap().len(), 2);
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::scim::Kind;
+
 /// The URN of the Error message, RFC 7644 §3.12.
 pub const ERROR_URN: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
@@ -143,6 +145,11 @@ impl Error {
         Error::new(409, Some(ScimType::Uniqueness), detail)
     }
 
+    /// 409 without a keyword: what is asked for contradicts itself or what there is.
+    pub fn conflict(detail: impl Into<String>) -> Error {
+        Error::new(409, None, detail)
+    }
+
     /// 412: the version in If-Match is not the present one.
     pub fn precondition_failed(detail: impl Into<String>) -> Error {
         Error::new(412, None, detail)
@@ -151,6 +158,25 @@ impl Error {
     /// 413.
     pub fn payload_too_large(bytes_max: usize) -> Error {
         Error::new(413, None, format!("The request body is larger than the {bytes_max} bytes allowed."))
+    }
+
+    /// 413: the request has more operations than allowed; `what` begins the sentence.
+    pub fn too_many_operations(what: &str, operations_max: usize) -> Error {
+        let detail =
+            format!("{what} may have at most {operations_max} operations; send the rest in another.");
+        Error::new(413, None, detail)
+    }
+
+    /// 413: a resource would become larger than it may be.
+    pub fn resource_too_large(kind: Kind, bytes_max: usize) -> Error {
+        let noun = kind.noun();
+        Error::new(
+            413,
+            None,
+            format!(
+                "The {noun} would be larger than the {bytes_max} bytes allowed for one; leave attributes out or shorten them."
+            ),
+        )
     }
 
     /// 415.

@@ -19,6 +19,14 @@ pub fn fold(text: &str) -> String {
     UniCase::unicode(decomposed).to_folded_case().nfc().collect()
 }
 
+/// Whether two texts are equal ignoring case.
+pub fn same(one: &str, other: &str) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(other);
+    }
+    fold(one) == fold(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +45,15 @@ mod tests {
     fn one_code_point_and_two_are_the_same_letter() {
         assert_eq!(fold("A\u{308}"), fold("\u{e4}"));
         assert_eq!(fold("A\u{308}"), "\u{e4}");
+    }
+
+    #[test]
+    fn texts_are_the_same_when_their_folded_forms_are() {
+        for (one, other) in
+            [("Bob", "bOB"), ("\u{c4}", "a\u{308}"), ("K", "\u{212a}"), ("a", "b"), ("a", "\u{e4}")]
+        {
+            assert_eq!(same(one, other), fold(one) == fold(other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -14,6 +14,22 @@ pub const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// # Errors
 /// 400 `invalidSyntax` when it is not JSON (the sentence says where), is empty, or is nested deeper than allowed.
 pub fn parse_json(body: &[u8], depth_max: usize) -> Result<Value, Error> {
+    read_json(body, depth_max)
+}
+
+/// Checks a request body without building it. What is left to find when a part of it is read: escapes that make no
+/// text and numbers that are too large.
+///
+/// # Errors
+/// As [`parse_json`].
+pub fn check_json(body: &[u8], depth_max: usize) -> Result<(), Error> {
+    if std::str::from_utf8(body).is_err() {
+        return Err(Error::invalid_syntax("The request body is not valid JSON: it is not UTF-8."));
+    }
+    read_json::<serde::de::IgnoredAny>(body, depth_max).map(drop)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], depth_max: usize) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::invalid_syntax("The request has no body; it needs a JSON object."));

@@ -14,7 +14,10 @@ use crate::scim::resource::{self, MemberRef};
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema};
 use crate::scim::{Error, Kind, Profile, quirks};
 
+mod effort;
 mod target;
+
+pub use effort::Effort;
 
 /// The URN of the PatchOp message, RFC 7644 §3.5.2.
 pub const PATCH_URN: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
@@ -158,16 +161,18 @@ fn verb_from(text: &str, profile: Profile) -> Option<Verb> {
 /// Applies the operations in order to a stored document.
 ///
 /// # Errors
-/// The RFC's error for the first operation that cannot be carried out; nothing is then changed, since the
-/// document handed in is consumed and none comes out.
+/// The RFC's error for the first operation that cannot be carried out, 413 when together they take more than the
+/// `effort` left; nothing is then changed, since the document handed in is consumed and none comes out.
 pub fn apply(
     operations: Vec<PatchOperation>,
     doc: Map<String, Value>,
     schema: &ResourceSchema,
     bounds: Bounds,
     profile: Profile,
+    effort: &mut Effort,
 ) -> Result<Patched, Error> {
-    let mut patching = Patching { schema, bounds, profile, result: Patched { doc, members: Vec::new() } };
+    let mut patching =
+        Patching { schema, bounds, profile, effort, result: Patched { doc, members: Vec::new() } };
     for operation in operations {
         match operation.path {
             Some(path) => patching.at_path(operation.verb, &path, operation.value)?,
@@ -214,6 +219,7 @@ struct Patching<'a> {
     schema: &'a ResourceSchema,
     bounds: Bounds,
     profile: Profile,
+    effort: &'a mut Effort,
     result: Patched,
 }
 
@@ -309,6 +315,8 @@ impl Patching<'_> {
         if verb != Verb::Remove && value.is_none() {
             return Err(Error::invalid_value("An operation add or replace needs a value."));
         }
+        // Finding and taking out an attribute walks the others.
+        self.effort.spend(1 + effort::in_steps(self.result.doc.len() / 16))?;
         let schema = self.schema;
         let urn = path.attr.urn.as_deref().filter(|urn| !schema.is_core(urn));
         match urn {
@@ -359,6 +367,9 @@ impl Patching<'_> {
             return Ok(());
         }
         let name = known.map_or_else(|| urn.to_owned(), |known| known.id.clone());
+        // The whole of the extension is checked anew with each change.
+        let held = self.result.doc.get(&name);
+        self.effort.spend(held.map_or(1, effort::size) + effort::size(&value))?;
         let mut inside = match self.result.doc.shift_remove(&name) {
             Some(Value::Object(inside)) => inside,
             _ => Map::new(),
@@ -366,6 +377,7 @@ impl Patching<'_> {
         match known.and_then(|known| known.attribute(&path.attr.name)) {
             Some(attribute) => {
                 refuse_read_only(attribute)?;
+                spend_on_change(self.effort, inside.get(&attribute.name), verb, path, &value)?;
                 target::change(&mut inside, attribute, verb, path, value, self.profile)?;
             }
             None => {
@@ -404,8 +416,11 @@ impl Patching<'_> {
             return Ok(()); // Never part of a document: see `password_of`.
         }
         let doc = &mut self.result.doc;
-        let before = doc.get(&attribute.name).cloned();
-        target::change(doc, attribute, verb, path, value.unwrap_or(Value::Null), self.profile)?;
+        let value = value.unwrap_or(Value::Null);
+        let held = doc.get(&attribute.name);
+        spend_on_change(self.effort, held, verb, path, &value)?;
+        let before = held.filter(|_| attribute.name == "active").cloned();
+        target::change(doc, attribute, verb, path, value, self.profile)?;
         if !doc.contains_key(&attribute.name) {
             if attribute.required {
                 return Err(match verb {
@@ -419,7 +434,7 @@ impl Patching<'_> {
             }
             // Null says nothing about who may log in, so `active` stays what it was. Removed by name it is gone,
             // and with it the right to log in.
-            if let Some(before) = before.filter(|_| attribute.name == "active" && verb != Verb::Remove) {
+            if let Some(before) = before.filter(|_| verb != Verb::Remove) {
                 doc.insert(attribute.name.clone(), before);
             }
         }
@@ -438,8 +453,34 @@ impl Patching<'_> {
             return Ok(());
         }
         quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
-        target::change_unknown(&mut self.result.doc, verb, path, value.unwrap_or(Value::Null))
+        let value = value.unwrap_or(Value::Null);
+        spend_on_change(self.effort, self.result.doc.get(&path.attr.name), verb, path, &value)?;
+        target::change_unknown(&mut self.result.doc, verb, path, value)
     }
+}
+
+/// Counts what changing the attribute that is `held` will take at most.
+fn spend_on_change(
+    effort: &mut Effort,
+    held: Option<&Value>,
+    verb: Verb,
+    path: &PatchPath,
+    value: &Value,
+) -> Result<(), Error> {
+    let there = effort::in_steps(held.and_then(Value::as_array).map_or(1, Vec::len));
+    let sent = effort::size(value);
+    let steps = match (&path.filter, &path.attr.sub, verb) {
+        // Each element is looked at, and may get a copy of the value.
+        (Some(filter), _, _) => there.saturating_mul(effort::comparisons(filter).saturating_add(sent)),
+        (None, Some(_), _) => there.saturating_mul(1 + sent),
+        (None, None, Verb::Replace) => there + sent,
+        // Each element that is sent is compared with each that is there.
+        (None, None, Verb::Add | Verb::Remove) => {
+            let elements = effort::in_steps(value.as_array().map_or(1, Vec::len));
+            there.saturating_mul(elements).saturating_add(sent)
+        }
+    };
+    effort.spend(steps)
 }
 
 /// The path that a bare attribute name is.

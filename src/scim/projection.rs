@@ -366,6 +366,15 @@ pub fn location(base_url: &str, kind: Kind, id: &str) -> String {
     location
 }
 
+/// An id that a client made up, so that it can stand in an address.
+pub fn encoded(id: &str) -> String {
+    percent_encoding::utf8_percent_encode(id, NOT_PLAIN).to_string()
+}
+
+/// All but what RFC 3986 calls unreserved.
+const NOT_PLAIN: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// The resource as a JSON tree, with everything in it; `related` is a JSON array.
 fn tree(view: &View<'_>, related: &[u8]) -> Map<String, Value> {
     let mut resource = Map::new();

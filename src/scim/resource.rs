@@ -18,6 +18,9 @@ pub const KEY_CHARS_MAX: usize = 256;
 /// The most values of one multi-valued attribute other than `members`: they are compared with each other.
 pub const VALUES_MAX: usize = 1_000;
 
+/// The most attributes of one resource and of one object in it; names are compared with each other.
+pub const ATTRIBUTES_MAX: usize = 1_000;
+
 /// A member as a client names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRef {
@@ -81,6 +84,7 @@ fn lift(
     schema: &ResourceSchema,
     profile: Profile,
 ) -> Result<Map<String, Value>, Error> {
+    check_attributes(body.len())?;
     if !quirks::takes_names_of_paths(profile) {
         return Ok(body);
     }
@@ -89,6 +93,7 @@ fn lift(
         if schema.is_core(&key) {
             match value {
                 Value::Object(inside) => {
+                    check_attributes(inside.len())?;
                     for (name, value) in inside {
                         put(&mut lifted, name, value)?;
                     }
@@ -249,13 +254,24 @@ pub fn attribute_value(
     for element in elements {
         if let Some(element) = single_value(attribute, element, place, profile)? {
             let empty = carries_value && element.get("value").is_none();
-            if !empty && !made.contains(&element) {
+            if !empty {
                 made.push(element);
             }
         }
     }
+    without_repeats(&mut made);
     check_primary(&made, place)?;
     Ok((!made.is_empty()).then_some(Value::Array(made)))
+}
+
+/// Takes elements away that are there already.
+fn without_repeats(elements: &mut Vec<Value>) {
+    if elements.len() < 2 {
+        return;
+    }
+    let mut seen = std::collections::HashSet::with_capacity(elements.len());
+    let mut first = elements.iter().map(|element| seen.insert(element)).collect::<Vec<bool>>().into_iter();
+    elements.retain(|_| first.next().unwrap_or(true));
 }
 
 /// A single value, or one element of a multi-valued attribute.
@@ -468,6 +484,7 @@ pub fn password_from(value: Value) -> Result<Option<String>, Error> {
 /// # Errors
 /// 400 `invalidValue` when a required attribute is missing or a key of an index is too long.
 pub fn finish(doc: &mut Map<String, Value>, schema: &ResourceSchema) -> Result<(), Error> {
+    check_attributes(doc.len())?;
     for attribute in schema.core.attributes.iter().filter(|attribute| attribute.required) {
         let blank = match doc.get(&attribute.name) {
             None => true,
@@ -526,6 +543,19 @@ pub fn check_primary(elements: &[Value], place: &str) -> Result<(), Error> {
 pub fn check_count(count: usize, place: &str) -> Result<(), Error> {
     if count > VALUES_MAX {
         return Err(Error::invalid_value(format!("{place} may have at most {VALUES_MAX} values.")));
+    }
+    Ok(())
+}
+
+/// A resource has no more attributes than can be compared with each other in reasonable time.
+///
+/// # Errors
+/// 400 `invalidValue` when there are more.
+pub fn check_attributes(count: usize) -> Result<(), Error> {
+    if count > ATTRIBUTES_MAX {
+        return Err(Error::invalid_value(format!(
+            "A resource may have at most {ATTRIBUTES_MAX} attributes."
+        )));
     }
     Ok(())
 }

@@ -30,6 +30,20 @@ pub fn check_if_match(header: Option<&str>, version: i64) -> Result<(), Error> {
     }
 }
 
+/// Checks If-None-Match of a write against the present version (RFC 9110 §13.1.2: for other methods than GET and
+/// HEAD the answer is 412). RFC 7644 knows the header for reads only.
+///
+/// # Errors
+/// 412 when the header is there and names the version.
+pub fn check_if_none_match(header: Option<&str>, version: i64) -> Result<(), Error> {
+    match header {
+        Some(header) if names(header, version) => Err(Error::precondition_failed(
+            "The resource is there with a version that If-None-Match names, so nothing was changed.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +59,7 @@ mod tests {
         }
         assert_eq!(check_if_match(Some("\"1\""), 2).unwrap_err().status, 412);
         assert!(check_if_match(None, 2).is_ok());
+        assert_eq!(check_if_none_match(Some("*"), 2).unwrap_err().status, 412);
+        assert!(check_if_none_match(Some("\"1\""), 2).is_ok() && check_if_none_match(None, 2).is_ok());
     }
 }

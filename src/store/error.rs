@@ -11,6 +11,9 @@ pub enum Error {
     /// A read took more time than it was given.
     #[error("the read took too long")]
     TooLong,
+    /// A write took more time than it may hold the file.
+    #[error("the write took too long")]
+    WriteTooLong,
     /// The disk is full.
     #[error("the disk is full, or the file may not grow")]
     Full,

@@ -10,6 +10,9 @@ use crate::scim::resource::MemberRef;
 use crate::store::resources::kind_from;
 use crate::store::{Error, ReadTx, WriteTx, filter_sql};
 
+/// After so many rows a write looks at the time.
+const ROWS_BETWEEN_LOOKS: usize = 256;
+
 /// The most ids that an event names; beyond that it counts.
 const IDS_NAMED_MAX: usize = 1_000;
 
@@ -59,11 +62,13 @@ impl MemberChanges {
     }
 }
 
-/// A member was named that does not exist.
+/// Why nobody was made a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownMember {
-    /// The id as sent.
-    pub id: String,
+pub enum BadMember {
+    /// There is no resource with this id, as sent.
+    Unknown(String),
+    /// It is the group itself.
+    Itself,
 }
 
 /// A resource that is to become a member.
@@ -120,9 +125,15 @@ impl ReadTx<'_> {
         Ok(statement.exists(params![seq, count])?)
     }
 
-    fn find_member(&self, id: &str) -> Result<Option<Found>, Error> {
+    fn find_member(&self, group: i64, id: &str) -> Result<Result<Found, BadMember>, Error> {
         let mut statement = self.prepare("SELECT seq, name FROM resources WHERE id = ?1")?;
-        Ok(statement.query_row([id], |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? })).optional()?)
+        let found =
+            statement.query_row([id], |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? })).optional()?;
+        Ok(match found {
+            None => Err(BadMember::Unknown(id.to_owned())),
+            Some(found) if found.seq == group => Err(BadMember::Itself),
+            Some(found) => Ok(found),
+        })
     }
 
     /// The members of a group that fulfil a predicate on the sub-attributes of `members`.
@@ -162,22 +173,24 @@ impl WriteTx<'_> {
     /// Makes resources members of a group. Who is one already stays one.
     ///
     /// # Errors
-    /// The first member that does not exist, as the inner error; else when SQLite fails.
+    /// The first member that cannot be one, as the inner error; else when SQLite fails.
     pub fn add_members(
         &self,
         group: i64,
         members: &[MemberRef],
         changes: &mut MemberChanges,
-    ) -> Result<Result<(), UnknownMember>, Error> {
+    ) -> Result<Result<(), BadMember>, Error> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO members (grp, member, display) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
         let mut rename = self.connection.prepare_cached(
             "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
         )?;
-        for member in members {
-            let Some(found) = self.find_member(&member.id)? else {
-                return Ok(Err(UnknownMember { id: member.id.clone() }));
+        for (index, member) in members.iter().enumerate() {
+            self.look_at_time(index)?;
+            let found = match self.find_member(group, &member.id)? {
+                Ok(found) => found,
+                Err(bad) => return Ok(Err(bad)),
             };
             let display = own_display(member, &found);
             if insert.execute(params![group, found.seq, display])? == 1 {
@@ -203,7 +216,8 @@ impl WriteTx<'_> {
             "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)
              RETURNING display",
         )?;
-        for id in ids {
+        for (index, id) in ids.iter().enumerate() {
+            self.look_at_time(index)?;
             let gone = delete.query_row(params![group, id], |row| row.get(0)).optional()?;
             if let Some(display) = gone {
                 changes.note_removed(id.clone(), display);
@@ -245,7 +259,8 @@ impl WriteTx<'_> {
             "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
         )?;
         let chosen = self.members_where(group, predicate, base_url)?;
-        for (seq, _, name) in &chosen {
+        for (index, (seq, _, name)) in chosen.iter().enumerate() {
+            self.look_at_time(index)?;
             let display = display.filter(|display| display != name);
             changes.renamed += rename.execute(params![group, seq, display])?;
         }
@@ -256,20 +271,22 @@ impl WriteTx<'_> {
     /// not written.
     ///
     /// # Errors
-    /// The first member that does not exist, as the inner error; else when SQLite fails.
+    /// The first member that cannot be one, as the inner error; else when SQLite fails.
     pub fn replace_members(
         &self,
         group: i64,
         members: &[MemberRef],
         changes: &mut MemberChanges,
-    ) -> Result<Result<(), UnknownMember>, Error> {
+    ) -> Result<Result<(), BadMember>, Error> {
         self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
         let mut want = self.connection.prepare_cached(
             "INSERT OR IGNORE INTO temp.wanted (member, display, named) VALUES (?1, ?2, ?3)",
         )?;
-        for member in members {
-            let Some(found) = self.find_member(&member.id)? else {
-                return Ok(Err(UnknownMember { id: member.id.clone() }));
+        for (index, member) in members.iter().enumerate() {
+            self.look_at_time(index)?;
+            let found = match self.find_member(group, &member.id)? {
+                Ok(found) => found,
+                Err(bad) => return Ok(Err(bad)),
             };
             want.execute(params![found.seq, own_display(member, &found), member.display.is_some()])?;
         }
@@ -306,6 +323,10 @@ impl WriteTx<'_> {
             .execute([group])?;
         self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
         Ok(Ok(()))
+    }
+
+    fn look_at_time(&self, index: usize) -> Result<(), Error> {
+        if index.is_multiple_of(ROWS_BETWEEN_LOOKS) { self.check_time() } else { Ok(()) }
     }
 
     fn note_ids(

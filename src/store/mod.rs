@@ -30,7 +30,7 @@ pub use entries::PutEntry;
 pub use error::Error;
 pub use events::{Action, Event, NewEvent};
 pub use list::{Page, Selection};
-pub use members::{MemberChanges, UnknownMember};
+pub use members::{BadMember, MemberChanges};
 pub use open::PoolThreads;
 pub use resources::{Key, NewResource, Record, Seen};
 
@@ -115,14 +115,16 @@ impl Store {
     }
 
     /// Runs jobs in one IMMEDIATE transaction, each in a savepoint of its own: one that fails undoes what it did
-    /// itself and nothing else. The answers hold once this returns; the transaction is then committed.
+    /// itself and nothing else. The answers hold once this returns; the transaction is then committed. No job may
+    /// hold the transaction for longer than `time_max`: see [`WriteTx::check_time`].
     pub fn write<J, T, E: From<Error>>(
         &self,
         jobs: Vec<J>,
+        time_max: impl Fn(&J) -> Duration,
         run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
     ) -> Vec<Result<T, E>> {
         let count = jobs.len();
-        match self.write_all(jobs, run) {
+        match self.write_all(jobs, time_max, run) {
             Ok(answers) => answers,
             Err(error) => (0..count).map(|_| Err(E::from(error.clone()))).collect(),
         }
@@ -131,6 +133,7 @@ impl Store {
     fn write_all<J, T, E: From<Error>>(
         &self,
         jobs: Vec<J>,
+        time_max: impl Fn(&J) -> Duration,
         run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
     ) -> Result<Vec<Result<T, E>>, Error> {
         let connection = connection(&self.writer)?;
@@ -138,12 +141,12 @@ impl Store {
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             let savepoint = Savepoint::begin(&transaction)?;
-            let answer = run(
-                job,
-                &WriteTx {
-                    read: ReadTx { connection: &transaction, snapshot: RefCell::new(Snapshot::Writing) },
-                },
-            );
+            let tx = WriteTx {
+                read: ReadTx { connection: &transaction, snapshot: RefCell::new(Snapshot::Writing) },
+                watch: Stopwatch::start(),
+                time_max: time_max(&job),
+            };
+            let answer = run(job, &tx);
             if transaction.is_autocommit() {
                 return Err(Error::GivenUp);
             }
@@ -279,9 +282,21 @@ impl<'c> ReadTx<'c> {
 /// A place in the one write transaction; it can be had nowhere else than in [`Store::write`].
 pub struct WriteTx<'c> {
     read: ReadTx<'c>,
+    /// Runs since the job began.
+    watch: Stopwatch,
+    time_max: Duration,
 }
 
 impl WriteTx<'_> {
+    /// To be called between the steps of a job that may have many: nobody else can write meanwhile. SQLite itself
+    /// is not interrupted, since that would undo the whole transaction and with it everybody's jobs.
+    ///
+    /// # Errors
+    /// [`Error::WriteTooLong`] when the job's time is over; it then ends, and nothing of it is kept.
+    pub fn check_time(&self) -> Result<(), Error> {
+        if self.watch.elapsed() <= self.time_max { Ok(()) } else { Err(Error::WriteTooLong) }
+    }
+
     /// Runs a part of a job so that its failure undoes that part alone: an operation of a bulk request.
     ///
     /// # Errors

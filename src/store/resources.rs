@@ -88,6 +88,8 @@ pub struct NewResource<'a> {
     pub version: i64,
     /// The document.
     pub doc: &'a Map<String, Value>,
+    /// The same as JSON text: it is what is stored.
+    pub text: &'a str,
 }
 
 /// A kind as it stands in the column `kind`.
@@ -258,14 +260,14 @@ impl WriteTx<'_> {
                 keys.active,
                 new.now_ms,
                 new.version,
-                text_of(new.doc)
+                new.text
             ])?;
         let seq = self.connection.last_insert_rowid();
         self.put_emails(seq, new.doc)?;
         Ok(seq)
     }
 
-    /// Puts a new document in the place of the present one.
+    /// Puts a new document in the place of the present one; `text` is the same as JSON text.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the name is another's; else when SQLite fails.
@@ -273,6 +275,7 @@ impl WriteTx<'_> {
         &self,
         record: &Record,
         doc: &Map<String, Value>,
+        text: &str,
         now_ms: i64,
         version: i64,
     ) -> Result<(), Error> {
@@ -293,7 +296,7 @@ impl WriteTx<'_> {
                 keys.active,
                 now_ms,
                 version,
-                text_of(doc)
+                text
             ])?;
         if record.kind == Kind::User {
             self.connection
@@ -363,9 +366,4 @@ impl WriteTx<'_> {
         }
         Ok(())
     }
-}
-
-fn text_of(doc: &Map<String, Value>) -> String {
-    // A map of strings to JSON values always has a JSON text.
-    serde_json::to_string(doc).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rusqlite::params;
 use serde_json::{Map, Value, json};
 
-/// More time than any read of these tests takes.
+/// More time than anything in these tests takes.
 const LONG: Duration = Duration::from_secs(60);
 
 fn open(folder: &tempfile::TempDir) -> Store {
@@ -26,11 +26,15 @@ fn user(name: &str, active: bool) -> Map<String, Value> {
 }
 
 fn write<T>(store: &Store, run: impl Fn(&WriteTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-    store.write(vec![()], |(), tx| run(tx)).pop().unwrap()
+    store.write(vec![()], |()| LONG, |(), tx| run(tx)).pop().unwrap()
 }
 
 fn insert(tx: &WriteTx<'_>, kind: Kind, id: &str, doc: &Map<String, Value>) -> Result<i64, Error> {
-    tx.insert(&NewResource { kind, id, now_ms: 1, version: 1, doc })
+    tx.insert(&NewResource { kind, id, now_ms: 1, version: 1, doc, text: &text_of(doc) })
+}
+
+fn text_of(doc: &Map<String, Value>) -> String {
+    serde_json::to_string(doc).unwrap()
 }
 
 fn group(name: &str) -> Map<String, Value> {
@@ -152,12 +156,31 @@ fn new_files_are_for_the_servers_user_alone_and_old_ones_keep_their_mode() {
 fn a_job_that_fails_undoes_itself_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let answers: Vec<Result<i64, Error>> = store.write(vec!["1", "2", "3"], |id, tx| {
-        let seq = insert(tx, Kind::User, id, &user(id, true))?;
-        if id == "2" { Err(Error::Busy) } else { Ok(seq) }
-    });
+    let answers: Vec<Result<i64, Error>> = store.write(
+        vec!["1", "2", "3"],
+        |_| LONG,
+        |id, tx| {
+            let seq = insert(tx, Kind::User, id, &user(id, true))?;
+            if id == "2" { Err(Error::Busy) } else { Ok(seq) }
+        },
+    );
     assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok());
     assert_eq!(ids(&store, 1, 10), (2, vec!["1".to_owned(), "3".to_owned()]));
+}
+
+#[test]
+fn a_job_whose_time_is_over_ends_at_its_next_look_and_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let group = write(&store, |tx| insert(tx, Kind::Group, "g", &group("g"))).unwrap();
+    let time = |id: &&str| if *id == "late" { Duration::ZERO } else { LONG };
+    let answers: Vec<Result<(), Error>> = store.write(vec!["1", "late", "2"], time, |id, tx| {
+        insert(tx, Kind::User, id, &user(id, true))?;
+        tx.add_members(group, &[member(id)], &mut MemberChanges::default())?.map_err(|_| Error::Busy)
+    });
+    assert_eq!(answers, [Ok(()), Err(Error::WriteTooLong), Ok(())]);
+    assert_eq!(members(&store, group).len(), 2);
+    assert_eq!(ids(&store, 1, 10).0, 2);
 }
 
 #[test]
@@ -169,11 +192,15 @@ fn on_a_full_disk_writes_fail_whole_reads_go_on_and_writes_resume_with_room() {
         |pages: i64| store.writer.get().unwrap().pragma_update(None, "max_page_count", pages).unwrap();
     limit(1);
     let much = "x".repeat(100_000);
-    let answers: Vec<Result<i64, Error>> = store.write(vec!["2", "3"], |id, tx| {
-        let mut doc = user(id, true);
-        doc.insert("title".to_owned(), json!(much));
-        insert(tx, Kind::User, id, &doc)
-    });
+    let answers: Vec<Result<i64, Error>> = store.write(
+        vec!["2", "3"],
+        |_| LONG,
+        |id, tx| {
+            let mut doc = user(id, true);
+            doc.insert("title".to_owned(), json!(much));
+            insert(tx, Kind::User, id, &doc)
+        },
+    );
     assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Full | Error::GivenUp))), "{answers:?}");
     assert_eq!(ids(&store, 1, 10), (1, vec!["1".to_owned()]));
     limit(1_000_000);
@@ -218,7 +245,7 @@ fn replacing_members_writes_only_the_difference() {
     let told = changes.to_json();
     assert_eq!((&told["addedIds"], &told["removedIds"]), (&json!(["d"]), &json!(["a"])));
     assert!(replace(&[member("c"), member("b"), member("d")]).unwrap().is_empty());
-    assert_eq!(replace(&[member("b"), member("nobody")]).unwrap_err().id, "nobody");
+    assert_eq!(replace(&[member("b"), member("nobody")]).unwrap_err(), BadMember::Unknown("nobody".into()));
     let named = MemberRef { id: "b".into(), display: Some("B.".into()) };
     assert_eq!(replace(&[named, member("c"), member("d")]).unwrap().to_json()["renamed"], 1);
     let expected =
@@ -237,7 +264,7 @@ fn a_display_that_is_the_members_own_name_is_not_kept_and_so_cannot_go_stale() {
         let ann = MemberRef { id: "a".into(), display: Some("ann".into()) };
         tx.add_members(seq, &[ann], &mut MemberChanges::default())?.unwrap();
         let held = tx.find(Kind::User, "a")?.unwrap();
-        tx.update(&held, &user("anna", true), 2, 2)?;
+        tx.update(&held, &user("anna", true), &text_of(&user("anna", true)), 2, 2)?;
         Ok(seq)
     })
     .unwrap();
@@ -330,7 +357,8 @@ proptest! {
                     }
                     Step::Activate(at, active) if !plain.is_empty() => {
                         let held = tx.find(Kind::User, &plain[at % plain.len()].0)?.unwrap();
-                        tx.update(&held, &user(&held.name, active), 1, 1)?;
+                        let doc = user(&held.name, active);
+                        tx.update(&held, &doc, &text_of(&doc), 1, 1)?;
                     }
                     Step::Delete(_) | Step::Activate(..) => {}
                 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::{ERROR_URN, group_ids};
-use crate::support::{Client, Reply, Tenant, file, okta};
+use crate::support::{Client, Config, Reply, Server, Tenant, Token, file, okta};
 
 const REQUEST: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
 const RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
@@ -14,6 +14,9 @@ fn bulk(client: &Client, operations: Value) -> Reply {
     for operation in reply["Operations"].as_array().unwrap() {
         let status: u16 = operation["status"].as_str().unwrap().parse().unwrap();
         assert_eq!(status >= 400, operation["response"]["schemas"] == json!([ERROR_URN]), "{operation}");
+        // RFC 7644 §3.7: there, except where a POST failed.
+        let is_failed_post = status >= 400 && operation["method"] == "POST";
+        assert_eq!(operation["location"].is_string(), !is_failed_post, "{operation}");
     }
     reply
 }
@@ -87,8 +90,9 @@ fn what_fails_is_undone_by_itself_and_fail_on_errors_stops_the_rest() {
     assert_eq!(client.get("/Users")["totalResults"], 1);
 
     let all = bulk(&client, operations);
-    assert_eq!(statuses(&all)[..4], ["409", "404", "201", "404"]);
-    assert!(statuses(&all)[4].starts_with('4'), "a group cannot have a member that was not made");
+    // A group cannot have a member that was not made.
+    assert_eq!(statuses(&all), ["409", "404", "201", "404", "409"]);
+    assert_eq!(all["Operations"][1]["location"], format!("{}/Users/no-such-id", client.base()));
     assert_eq!(all["Operations"][0]["response"]["scimType"], "uniqueness");
     assert_eq!(
         (client.get("/Users")["totalResults"].as_i64(), client.get("/Groups")["totalResults"].as_i64()),
@@ -130,4 +134,98 @@ fn a_version_that_is_not_the_present_one_is_412() {
     let change = |version: &Value| json!([{ "method": "PATCH", "path": path, "version": version, "data": okta::set_active(false) }]);
     assert_eq!(statuses(&bulk(&client, change(&json!("W/\"no\"")))), ["412"]);
     assert_eq!(statuses(&bulk(&client, change(&made["meta"]["version"]))), ["200"]);
+}
+
+fn user_of(client: &Client, operation: &Value) -> Reply {
+    client.get(&format!("/Users/{}", id_of(operation))).expect(200)
+}
+
+#[test]
+fn references_work_in_paths_members_managers_and_patches() {
+    let client = Tenant::fresh().client();
+    let patch = |operations: Value| json!({ "schemas": [okta::PATCH], "Operations": operations });
+    let mut worker = okta::user("worker@x.test");
+    worker[okta::ENTERPRISE] = json!({ "manager": { "value": "bulkId:boss" } });
+    let reply = bulk(
+        &client,
+        json!([
+            { "method": "PATCH", "path": "/Groups/bulkId:team", "data": patch(json!([
+                { "op": "add", "path": "members", "value": [{ "value": "bulkId:boss" }] },
+                { "op": "remove", "path": "members[value eq \"bulkId:worker\"]" }])) },
+            { "method": "POST", "path": "/Groups", "bulkId": "team", "data": okta::group("team", &[okta::member("bulkId:worker", "")]) },
+            { "method": "POST", "path": "/Users", "bulkId": "worker", "data": worker },
+            { "method": "POST", "path": "/Users", "bulkId": "boss", "data": okta::user("boss@x.test") },
+            { "method": "PUT", "path": "/Users/bulkId:boss", "data": okta::user("chief@x.test") },
+            { "method": "POST", "path": "/Users", "bulkId": "gone", "data": okta::user("gone@x.test") },
+            { "method": "DELETE", "path": "/Users/bulkId:gone" },
+        ]),
+    );
+    assert_eq!(statuses(&reply), ["200", "201", "201", "201", "200", "201", "204"]);
+    let operations = reply["Operations"].as_array().unwrap();
+    let (team, boss) = (id_of(&operations[1]), id_of(&operations[3]));
+    assert_eq!(client.get(&format!("/Groups/{team}")).member_ids(), [boss]);
+    assert_eq!(user_of(&client, &operations[2])[okta::ENTERPRISE]["manager"]["value"], boss);
+    assert_eq!(user_of(&client, &operations[3])["userName"], "chief@x.test");
+    client.get(&format!("/Users/{}", id_of(&operations[6]))).expect_error(404, "");
+}
+
+#[test]
+fn a_reference_to_what_the_request_does_not_make_is_refused_by_itself() {
+    let client = Tenant::fresh().client();
+    let operations = json!([
+        { "method": "POST", "path": "/Groups", "bulkId": "h", "data": okta::group("h", &[okta::member("bulkId:nobody", "")]) },
+        { "method": "PATCH", "path": "/Users/bulkId:nobody", "data": okta::set_active(false) },
+        { "method": "POST", "path": "/Users", "data": okta::user("a@x.test") },
+        { "method": "POST", "path": "/Users", "bulkId": "named", "data": { "userName": "bulkId:nobody" } },
+    ]);
+    let reply = client.post("/Bulk", json!({ "schemas": [REQUEST], "Operations": operations })).expect(200);
+    assert_eq!(statuses(&reply), ["400", "400", "400", "201"]);
+    for operation in &reply["Operations"].as_array().unwrap()[..3] {
+        assert_eq!(operation["response"]["scimType"], "invalidValue");
+        assert!(operation["response"]["detail"].as_str().unwrap().contains("bulkId"), "{operation}");
+    }
+}
+
+#[test]
+fn two_operations_with_one_bulk_id_refuse_the_request() {
+    let client = Tenant::fresh().client();
+    let create = |name: &str| json!({ "method": "POST", "path": "/Users", "bulkId": "same", "data": okta::user(name) });
+    let operations = json!([create("a@x.test"), create("b@x.test")]);
+    let refused = client.post("/Bulk", json!({ "schemas": [REQUEST], "Operations": operations }));
+    refused.expect_error(400, "invalidValue");
+    assert_eq!(client.get("/Users")["totalResults"], 0);
+}
+
+#[test]
+fn many_operations_are_one_commit() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token));
+    let client = server.client("acme", &token);
+    client.create("/Users", okta::user("first@x.test"));
+    let before = file::commits_in_log(&server.tenant_file("acme"));
+    let operations: Vec<Value> = (0..50)
+        .map(|n| json!({ "method": "POST", "path": "/Users", "bulkId": n.to_string(), "data": { "userName": format!("u{n}") } }))
+        .collect();
+    let reply = bulk(&client, json!(operations));
+    assert!(statuses(&reply).iter().all(|status| *status == "201"));
+    assert_eq!(file::commits_in_log(&server.tenant_file("acme")) - before, 1);
+}
+
+#[test]
+fn passwords_of_a_bulk_request_are_hashed_and_kept() {
+    let tenant = Tenant::keeping_passwords();
+    let client = tenant.client();
+    let with_password = |name: &str| json!({ "userName": name, "password": "S3cret-for-test" });
+    let reply = bulk(
+        &client,
+        json!([
+            { "method": "POST", "path": "/Users", "bulkId": "a", "data": with_password("a@x.test") },
+            { "method": "POST", "path": "/Users", "bulkId": "b", "data": { "userName": "b@x.test" } },
+            { "method": "PATCH", "path": "/Users/bulkId:b", "data": okta::patch(json!([{ "op": "replace", "value": { "password": "S3cret-for-test" } }])) },
+        ]),
+    );
+    assert_eq!(statuses(&reply), ["201", "201", "200"]);
+    let hashes = file::texts(&tenant.file(), "SELECT hash FROM passwords");
+    assert_eq!(hashes.len(), 2);
+    assert!(hashes.iter().all(|hash| hash.starts_with("$argon2id$")));
 }

@@ -159,7 +159,7 @@ fn same_text_or_none(one: Option<&Value>, other: Option<&Value>) -> bool {
 
 fn same_text(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::String(a), Value::String(b)) => fold::fold(a) == fold::fold(b),
+        (Value::String(a), Value::String(b)) => fold::same(a, b),
         (a, b) => a == b,
     }
 }

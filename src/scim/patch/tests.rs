@@ -8,7 +8,14 @@ fn patched(kind: Kind, doc: Value, operations: Value) -> Result<Patched, Error> 
     let schemas = Schemas::builtin().unwrap();
     let body = json!({ "schemas": [PATCH_URN], "Operations": operations });
     let Value::Object(doc) = doc else { panic!("a document is an object") };
-    apply(parse(body, 10, BOUNDS, Profile::Okta)?, doc, schemas.of(kind), BOUNDS, Profile::Okta)
+    apply(
+        parse(body, 10, BOUNDS, Profile::Okta)?,
+        doc,
+        schemas.of(kind),
+        BOUNDS,
+        Profile::Okta,
+        &mut Effort::default(),
+    )
 }
 
 /// The document after the operations, without `schemas`.
@@ -288,8 +295,15 @@ fn passwords_are_no_part_of_a_document() {
     let operations = parse(body, 10, BOUNDS, Profile::Okta).unwrap();
     assert_eq!(password_of(&operations).unwrap(), Some(Some("N3w".to_owned())));
     let Value::Object(doc) = ann() else { unreachable!() };
-    let patched =
-        apply(operations, doc, Schemas::builtin().unwrap().of(Kind::User), BOUNDS, Profile::Okta).unwrap();
+    let patched = apply(
+        operations,
+        doc,
+        Schemas::builtin().unwrap().of(Kind::User),
+        BOUNDS,
+        Profile::Okta,
+        &mut Effort::default(),
+    )
+    .unwrap();
     assert!(!patched.doc.contains_key("password"));
 }
 
@@ -364,4 +378,71 @@ fn a_message_that_is_none_is_refused() {
     }
     let many: Vec<Value> = (0..11).map(|_| json!({ "op": "add", "value": {} })).collect();
     assert_eq!(parse(json!({ "Operations": many }), 10, BOUNDS, Profile::Okta).unwrap_err().status, 413);
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(object) = value else { panic!("an object") };
+    object
+}
+
+/// A user with as many e-mail addresses as one may have.
+fn with_many_emails() -> Value {
+    let emails: Vec<Value> =
+        (0..1000).map(|n| json!({ "value": format!("{n}@x.test"), "type": format!("t{n}") })).collect();
+    json!({ "schemas": [], "userName": "ann", "active": true, "emails": emails })
+}
+
+fn many(operation: impl Fn(usize) -> Value) -> Vec<PatchOperation> {
+    let operations: Vec<Value> = (0..1000).map(operation).collect();
+    parse(json!({ "Operations": operations }), 2000, BOUNDS, Profile::Okta).unwrap()
+}
+
+#[test]
+fn a_thousand_operations_that_choose_among_a_thousand_values_are_taken_and_many_more_are_not() {
+    let schema = Schemas::builtin().unwrap();
+    let schema = schema.of(Kind::User);
+    let mut effort = Effort::default();
+    let mut doc = object(with_many_emails());
+    let choose = |n: usize| json!({ "op": "replace", "path": format!("emails[type eq \"t{n}\"].display"), "value": "x" });
+    doc = apply(many(choose), doc, schema, BOUNDS, Profile::Okta, &mut effort).unwrap().doc;
+    assert_eq!(doc["emails"][999]["display"], "x");
+    let refused = loop {
+        match apply(many(choose), doc.clone(), schema, BOUNDS, Profile::Okta, &mut effort) {
+            Ok(patched) => doc = patched.doc,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.status, refused.detail.contains("several requests")), (413, true));
+}
+
+#[test]
+fn whatever_grows_by_a_product_is_refused_before_it_is_done() {
+    let schemas = Schemas::builtin().unwrap();
+    let filter = format!("emails[{}].display", vec!["type eq \"t1\""; 200].join(" or "));
+    let much = "x".repeat(100_000);
+    let unknown: Map<String, Value> = (0..1000).map(|n| (format!("k{n}"), json!(vec![1; 20]))).collect();
+    let hostile: [&dyn Fn(usize) -> Value; 4] = [
+        &|n| json!({ "op": "replace", "path": filter, "value": format!("{n}") }),
+        &|n| json!({ "op": "replace", "path": format!("emails.unknown{n}"), "value": much }),
+        &|_| {
+            json!({ "op": "add", "path": "emails", "value": [{ "value": "0@x.test", "type": "t0" }, { "value": "1@x.test", "type": "t1" },
+            { "value": "2@x.test" }, { "value": "3@x.test" }, { "value": "4@x.test" }, { "value": "5@x.test" }, { "value": "6@x.test" },
+            { "value": "7@x.test" }, { "value": "8@x.test" }, { "value": "9@x.test" }, { "value": "a@x.test" }] })
+        },
+        &|n| json!({ "op": "add", "path": format!("urn:x:1.0:Y:k{n}"), "value": n }),
+    ];
+    for operation in hostile {
+        let mut doc = object(with_many_emails());
+        doc.insert("urn:x:1.0:Y".to_owned(), Value::Object(unknown.clone()));
+        doc["emails"].as_array_mut().unwrap().truncate(980);
+        let refused = apply(
+            many(operation),
+            doc,
+            schemas.of(Kind::User),
+            BOUNDS,
+            Profile::Okta,
+            &mut Effort::default(),
+        );
+        assert_eq!(refused.unwrap_err().status, 413);
+    }
 }

@@ -44,3 +44,19 @@ pub(crate) fn bytes(file: &Path) -> Vec<u8> {
 pub(crate) fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
+
+/// The texts that a query gives.
+pub(crate) fn texts(file: &Path, sql: &str) -> Vec<String> {
+    let connection = open(file);
+    let mut statement = connection.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// How many commits the write-ahead log of a tenant's file holds. A frame is a header of 24 bytes and a page; that of
+/// a commit's last page says how large the file is then (sqlite.org/fileformat2.html, 4.1).
+pub(crate) fn commits_in_log(file: &Path) -> usize {
+    let log = std::fs::read(file.with_extension("sqlite-wal")).unwrap();
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let frame_bytes = 24 + number(8) as usize;
+    (32..log.len()).step_by(frame_bytes).filter(|frame| number(frame + 4) > 0).count()
+}
