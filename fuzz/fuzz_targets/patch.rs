@@ -2,6 +2,7 @@
 //! again without a change.
 #![no_main]
 
+use ici_scim::scim::patch::Effort;
 use ici_scim::scim::resource::Draft;
 use ici_scim::scim::{Kind, Profile, message, patch};
 use ici_scim_fuzz::{BOUNDS, schema_of, user};
@@ -23,7 +24,10 @@ fuzz_target!(|bytes: &[u8]| {
         .flat_map(|profile| kinds.clone().map(|kind| (profile, kind)))
     {
         let Ok(operations) = patch::parse(body.clone(), OPERATIONS_MAX, BOUNDS, profile) else { continue };
-        let Ok(patched) = patch::apply(operations, doc, schema_of(kind), BOUNDS, profile) else { continue };
+        let effort = &mut Effort::default();
+        let Ok(patched) = patch::apply(operations, doc, schema_of(kind), BOUNDS, profile, effort) else {
+            continue;
+        };
         // Strict refuses what a lenient time has left in the document, so it is read leniently.
         let again = Draft::from_json(Value::Object(patched.doc.clone()), schema_of(kind), Profile::Okta);
         let again = again.unwrap_or_else(|error| panic!("{}: {:?}", error.detail, patched.doc));
