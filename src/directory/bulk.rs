@@ -62,7 +62,7 @@ impl Bulk {
     /// # Errors
     /// What is wrong with the message, or that hashing takes longer than the request may.
     pub(super) fn prepare(base: Write, body: Bytes, asked: Stopwatch) -> Result<Bulk, Error> {
-        let options = base.options;
+        let options = &base.options;
         let limits = options.limits;
         let request = bulk::parse(&body, limits.json_depth_max, limits.bulk_operations_max)?;
         let mut passwords = vec![None; request.operations.len()];

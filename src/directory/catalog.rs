@@ -191,7 +191,7 @@ impl Directory {
     }
 
     fn write_alone<T>(&self, write: impl Fn(&WriteTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let mut answers = self.store.write(vec![()], |(), tx| write(tx));
+        let mut answers = self.store.write(vec![()], |()| Duration::MAX, |(), tx| write(tx));
         answers.pop().unwrap_or_else(|| Err(Error::Internal { reason: "a write gave no answer".to_owned() }))
     }
 }
