@@ -193,7 +193,7 @@ fn projections(criterion: &mut Criterion) {
                 kind,
                 schema: if kind == Kind::User { &users } else { &groups },
                 id: "2819c223-7f76-453a-919d-413861904646",
-                doc,
+                doc: doc.as_bytes(),
                 created_ms: 1_767_225_600_000,
                 modified_ms: 1_767_225_600_000,
                 version: 42,

@@ -47,35 +47,34 @@ pub fn format(ms: i64) -> String {
     let in_day = ms.rem_euclid(DAY_MS);
     let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
     let (second, milli) = (in_day / 1_000 % 60, in_day % 1_000);
-    let parts = [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (hour, 2, ':'),
-        (minute, 2, ':'),
-        (second, 2, '.'),
-        (milli, 3, 'Z'),
-    ];
-    // By hand: two of these stand in every resource that is shown, and `format!` takes as long as finding it.
-    let mut text = String::with_capacity(24);
-    for (value, width, end) in parts {
-        push_digits(&mut text, value, width);
-        text.push(end);
+    if !(0..=9999).contains(&year) {
+        return format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z");
     }
-    text
+    // By hand: two of these stand in every resource that is shown and one in every line of the log, and `format!`
+    // takes as long as finding the resource.
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let places: [(usize, usize, i64); 7] = [
+        (0, 4, year),
+        (5, 2, month),
+        (8, 2, day),
+        (11, 2, hour),
+        (14, 2, minute),
+        (17, 2, second),
+        (20, 3, milli),
+    ];
+    for (at, width, value) in places {
+        put_digits(&mut text[at..at + width], value);
+    }
+    std::str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
-/// Appends a number with leading zeros; one that needs more digits than `width` gets them.
-fn push_digits(text: &mut String, value: i64, width: u32) {
-    let mut unit = 10_i64.pow(width - 1);
-    if !(0..unit * 10).contains(&value) {
-        text.push_str(&format!("{value:0width$}", width = width as usize));
-        return;
-    }
-    while unit > 0 {
+/// Writes a number that fits into its place, with leading zeros.
+fn put_digits(place: &mut [u8], value: i64) {
+    let mut rest = value.unsigned_abs();
+    for digit in place.iter_mut().rev() {
         // A digit always fits.
-        text.push(char::from(b'0' + u8::try_from(value / unit % 10).unwrap_or(0)));
-        unit /= 10;
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a method and a path ask for (RFC 7644 §3.2, table 2). 404 and 405 are decided here, and nowhere else.
 
+use std::borrow::Cow;
+
 use crate::scim::catalog::Catalog;
 use crate::scim::{Error, Kind};
 
@@ -48,13 +50,9 @@ impl Operation {
     /// 404 when there is nothing at the address, 405 when it does not take the method, 501 for what RFC 7644
     /// leaves to the server and this one does not offer.
     pub fn resolve(method: &str, path: &str) -> Result<Operation, Error> {
-        let segments = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .map(decode)
-            .collect::<Option<Vec<String>>>()
-            .ok_or_else(nothing_here)?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments = path.split('/').filter(|segment| !segment.is_empty());
+        let segments = segments.map(decode).collect::<Option<Vec<_>>>().ok_or_else(nothing_here)?;
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let method = if method == "HEAD" { "GET" } else { method };
         match (method, segments.as_slice()) {
             ("GET", ["ServiceProviderConfig"]) => Ok(Operation::ServiceProviderConfig),
@@ -92,7 +90,9 @@ impl Operation {
         let endpoint = catalog.endpoint.clone();
         let operation = match (segments.next(), segments.next()) {
             (None, _) => Operation::ListEntries(endpoint),
-            (Some(id), None) => Operation::ReadEntry(endpoint, decode(id).ok_or_else(nothing_here)?),
+            (Some(id), None) => {
+                Operation::ReadEntry(endpoint, decode(id).ok_or_else(nothing_here)?.into_owned())
+            }
             (Some(_), Some(_)) => return Err(nothing_here()),
         };
         match method {
@@ -199,8 +199,11 @@ fn nothing_here() -> Error {
     )
 }
 
-fn decode(segment: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub struct View<'a> {
     pub schema: &'a ResourceSchema,
     /// The id.
     pub id: &'a str,
-    /// The stored document: a JSON object whose first key is `schemas`.
-    pub doc: &'a str,
+    /// The stored document: the text of a JSON object whose first key is `schemas`.
+    pub doc: &'a [u8],
     /// Milliseconds since 1970.
     pub created_ms: i64,
     /// Milliseconds since 1970.
@@ -57,7 +57,7 @@ impl RelatedWriter<'_> {
         self.out.extend_from_slice(b"{\"value\":");
         write_text(self.out, id);
         self.out.extend_from_slice(b",\"$ref\":");
-        write_text(self.out, &location(self.base_url, kind, id));
+        write_location(self.out, self.base_url, kind, id);
         self.out.extend_from_slice(b",\"display\":");
         write_text(self.out, display);
         self.out.extend_from_slice(b",\"type\":");
@@ -292,16 +292,16 @@ fn plain(name: &str) -> String {
 
 /// A stored text, cut where the id and the rest go in.
 struct Parts<'a> {
-    schemas: &'a str,
-    rest: &'a str,
+    schemas: &'a [u8],
+    rest: &'a [u8],
 }
 
 impl Parts<'_> {
     /// `None` when the text is not as this server writes it.
-    fn of(doc: &str) -> Option<Parts<'_>> {
-        let inner = doc.strip_prefix("{\"schemas\":[")?.strip_suffix('}')?;
+    fn of(doc: &[u8]) -> Option<Parts<'_>> {
+        let inner = doc.strip_prefix(b"{\"schemas\":[")?.strip_suffix(b"}")?;
         // URNs hold no bracket: `resource` refuses them.
-        let (schemas, rest) = inner.split_at(inner.find(']')? + 1);
+        let (schemas, rest) = inner.split_at(inner.iter().position(|byte| *byte == b']')? + 1);
         Some(Parts { schemas, rest })
     }
 }
@@ -315,10 +315,10 @@ fn splice<E>(
 ) -> Result<(), E> {
     out.reserve(view.doc.len() + 512);
     out.extend_from_slice(b"{\"schemas\":[");
-    out.extend_from_slice(parts.schemas.as_bytes());
+    out.extend_from_slice(parts.schemas);
     out.extend_from_slice(b",\"id\":");
     write_text(out, view.id);
-    out.extend_from_slice(parts.rest.as_bytes());
+    out.extend_from_slice(parts.rest);
     out.extend_from_slice(b",\"");
     out.extend_from_slice(related_name(view.kind).as_bytes());
     out.extend_from_slice(b"\":[");
@@ -345,7 +345,7 @@ fn write_meta(out: &mut Vec<u8>, view: &View<'_>) {
     out.extend_from_slice(b"\",\"lastModified\":\"");
     out.extend_from_slice(datetime::format(view.modified_ms).as_bytes());
     out.extend_from_slice(b"\",\"location\":");
-    write_text(out, &location(view.base_url, view.kind, view.id));
+    write_location(out, view.base_url, view.kind, view.id);
     out.extend_from_slice(b",\"version\":");
     write_text(out, &version::etag(view.version));
     out.push(b'}');
@@ -353,8 +353,33 @@ fn write_meta(out: &mut Vec<u8>, view: &View<'_>) {
 
 /// A text as a JSON string.
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    // Writing to a Vec cannot fail.
-    let _ = serde_json::to_writer(out, text);
+    if is_plain(text) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing to a Vec cannot fail.
+        let _ = serde_json::to_writer(out, text);
+    }
+}
+
+/// The address of a resource as a JSON string.
+fn write_location(out: &mut Vec<u8>, base_url: &str, kind: Kind, id: &str) {
+    if is_plain(base_url) && is_plain(id) {
+        out.push(b'"');
+        for part in [base_url, "/", kind.endpoint(), "/", id] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.push(b'"');
+    } else {
+        write_text(out, &location(base_url, kind, id));
+    }
+}
+
+/// Whether a text stands in a JSON string as it is. Looks at all of it, since a loop without a way out is done for
+/// many bytes at once: ids, names and addresses are plain nearly always, and there may be 100,000 of them.
+fn is_plain(text: &str) -> bool {
+    !text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
 /// The address of a resource.
@@ -378,7 +403,7 @@ const NOT_PLAIN: &percent_encoding::AsciiSet =
 /// The resource as a JSON tree, with everything in it; `related` is a JSON array.
 fn tree(view: &View<'_>, related: &[u8]) -> Map<String, Value> {
     let mut resource = Map::new();
-    let doc = match serde_json::from_str(view.doc) {
+    let doc = match serde_json::from_slice(view.doc) {
         Ok(Value::Object(doc)) => doc,
         _ => Map::new(),
     };
@@ -410,7 +435,7 @@ mod tests {
             kind: Kind::User,
             schema: schemas.of(Kind::User),
             id: "u1",
-            doc: DOC,
+            doc: DOC.as_bytes(),
             created_ms: 0,
             modified_ms: 1_500,
             version: 4,
@@ -429,7 +454,7 @@ mod tests {
         let other_form = DOC.replacen('{', "{ ", 1);
         assert_eq!(
             spliced,
-            write(&View { doc: &other_form, ..view }),
+            write(&View { doc: other_form.as_bytes(), ..view }),
             "the spliced text and the tree say the same"
         );
         serde_json::from_str(&spliced).unwrap()

@@ -4,7 +4,13 @@ use crate::scim::Error;
 
 /// The version as it stands in `meta.version` and in the ETag header.
 pub fn etag(version: i64) -> String {
-    format!("W/\"{version}\"")
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(version);
+    let mut etag = String::with_capacity(digits.len() + 4);
+    for part in ["W/\"", digits, "\""] {
+        etag.push_str(part);
+    }
+    etag
 }
 
 /// Whether a list of entity tags, as in If-Match and If-None-Match, names the version. Tags are compared

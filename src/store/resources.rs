@@ -53,8 +53,8 @@ pub struct Seen<'a> {
     pub modified_ms: i64,
     /// The number of the event that made it what it is.
     pub version: i64,
-    /// The document, as JSON text.
-    pub doc: &'a str,
+    /// The document, as JSON text: it is handed on as it lies, so nobody looks whether it is UTF-8 once more.
+    pub doc: &'a [u8],
     /// Whether it may be in a group; false spares the search for them.
     pub in_groups: bool,
 }
@@ -69,7 +69,7 @@ impl Record {
             created_ms: self.created_ms,
             modified_ms: self.modified_ms,
             version: self.version,
-            doc: &self.doc,
+            doc: self.doc.as_bytes(),
             in_groups: true,
         }
     }
@@ -133,7 +133,7 @@ fn seen<'r>(kind: Kind, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
         created_ms: row.get(2)?,
         modified_ms: row.get(3)?,
         version: row.get(4)?,
-        doc: row.get_ref(5)?.as_str()?,
+        doc: row.get_ref(5)?.as_bytes()?,
         in_groups: row.get(6)?,
     })
 }

@@ -16,6 +16,9 @@ use crate::scim::datetime;
 /// shown: this program has none.
 pub(super) struct JsonLines;
 
+/// Room for the line of a request.
+const LINE_BYTES: usize = 384;
+
 impl<S, N> FormatEvent<S, N> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -23,90 +26,107 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        write!(out, "{{\"timestamp\":\"{}\"", datetime::format(SystemClock.now_ms()))?;
-        let mut fields = Fields { out: &mut out, ended: Ok(()) };
-        fields.field("level", |out| write_text(out, metadata.level().as_str()));
+        // Gathered here and handed over once: every piece that goes through `Writer` is a call through a table.
+        let mut line = String::with_capacity(LINE_BYTES);
+        line.push_str("{\"timestamp\":\"");
+        line.push_str(&datetime::format(SystemClock.now_ms()));
+        line.push('"');
+        let mut fields = Fields(&mut line);
+        fields.text("level", metadata.level().as_str());
         event.record(&mut fields);
-        fields.field("target", |out| write_text(out, metadata.target()));
-        fields.ended?;
-        out.write_str("}\n")
+        fields.text("target", metadata.target());
+        line.push_str("}\n");
+        out.write_str(&line)
     }
 }
 
-/// Writes fields as they come; the first failure ends it.
-struct Fields<'a, 'w> {
-    out: &'a mut Writer<'w>,
-    ended: fmt::Result,
-}
+/// Writes fields as they come.
+struct Fields<'a>(&'a mut String);
 
-impl Fields<'_, '_> {
-    fn field(&mut self, name: &str, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.ended.is_ok() {
-            // Names are identifiers of ours and of libraries: nothing in them needs an escape.
-            self.ended = self
-                .out
-                .write_str(",\"")
-                .and_then(|()| self.out.write_str(name))
-                .and_then(|()| self.out.write_str("\":"))
-                .and_then(|()| value(self.out));
+impl Fields<'_> {
+    fn name(&mut self, name: &str) {
+        // Names are identifiers of ours and of libraries: nothing in them needs an escape.
+        for part in [",\"", name, "\":"] {
+            self.0.push_str(part);
         }
     }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push('"');
+        escape(self.0, value);
+        self.0.push('"');
+    }
+
+    fn number(&mut self, name: &str, value: impl itoa::Integer) {
+        self.name(name);
+        self.0.push_str(itoa::Buffer::new().format(value));
+    }
 }
 
-impl Visit for Fields<'_, '_> {
+impl Visit for Fields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.field(field.name(), |out| write_text(out, value));
+        self.text(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field.name(), |out| write!(out, "{value}"));
+        self.number(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.field(field.name(), |out| write!(out, "{value}"));
+        self.number(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.field(field.name(), |out| out.write_str(if value { "true" } else { "false" }));
+        self.name(field.name());
+        self.0.push_str(if value { "true" } else { "false" });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Also what is displayed, and every message. JSON has no place for what is no number.
-        self.field(field.name(), |out| {
-            out.write_char('"')?;
-            write!(Escaped(out), "{value:?}")?;
-            out.write_char('"')
-        });
+        self.name(field.name());
+        self.0.push('"');
+        // Writing to a String fails only when the value itself says so; its field is then cut short.
+        let _ = write!(Escaped(self.0), "{value:?}");
+        self.0.push('"');
     }
-}
-
-fn write_text(out: &mut Writer<'_>, text: &str) -> fmt::Result {
-    out.write_char('"')?;
-    Escaped(out).write_str(text)?;
-    out.write_char('"')
 }
 
 /// Writes the inside of a JSON string (RFC 8259 §7).
-struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+struct Escaped<'a>(&'a mut String);
 
-impl Write for Escaped<'_, '_> {
+impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f;
-        let mut rest = text;
-        while let Some(at) = rest.as_bytes().iter().position(|byte| needs_escape(*byte)) {
-            let (plain, tail) = rest.split_at(at);
-            self.0.write_str(plain)?;
-            let mut tail = tail.chars();
-            match tail.next() {
-                Some('"') => self.0.write_str("\\\"")?,
-                Some('\\') => self.0.write_str("\\\\")?,
-                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
-                None => {}
-            }
-            rest = tail.as_str();
-        }
-        self.0.write_str(rest)
+        escape(self.0, text);
+        Ok(())
     }
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+fn escape(out: &mut String, text: &str) {
+    // Nearly every text is plain; a look at all of its bytes at once costs less than one at each.
+    if !text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
+        out.push_str(text);
+        return;
+    }
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(needs_escape) {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let mut tail = tail.chars();
+        match tail.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            // Writing to a String cannot fail.
+            Some(control) => drop(write!(out, "\\u{:04x}", u32::from(control))),
+            None => {}
+        }
+        rest = tail.as_str();
+    }
+    out.push_str(rest);
 }
 
 #[cfg(test)]

@@ -126,12 +126,12 @@ async fn checked(shown: Shown) -> Result<Option<usize>, Refusal> {
 
 /// Which of the tenant's tokens has been proved to be the one of this digest.
 fn proved(snapshot: &Snapshot, tenant: &str, digest: &Digest) -> Option<usize> {
-    let (_, settings) = snapshot.tenant(tenant)?;
     // All are compared, whichever it is.
-    settings.tokens.iter().enumerate().fold(None, |found, (index, token)| {
-        let proof = snapshot.proof(&token.hash).and_then(|proof| proof.get());
-        if proof == Some(digest) { Some(index) } else { found }
-    })
+    snapshot
+        .proofs(tenant)
+        .iter()
+        .enumerate()
+        .fold(None, |found, (index, proof)| if proof.get() == Some(digest) { Some(index) } else { found })
 }
 
 /// A token that was shown for a tenant.
@@ -173,12 +173,11 @@ impl Shown {
             Known::Nothing => {}
         }
         let mut checked = false;
-        for (index, token) in
-            self.settings().into_iter().flat_map(|settings| settings.tokens.iter().enumerate())
-        {
-            let Some(proof) = self.snapshot.proof(&token.hash).filter(|proof| proof.get().is_none()) else {
+        let tokens = self.settings().map_or(&[][..], |settings| &settings.tokens);
+        for (index, (token, proof)) in tokens.iter().zip(self.snapshot.proofs(&self.tenant)).enumerate() {
+            if proof.get().is_some() {
                 continue;
-            };
+            }
             checked = true;
             if token.hash.check(&self.token)? {
                 proof.get_or_init(|| self.digest);
@@ -227,8 +226,9 @@ const BLANKS: [char; 2] = [' ', '\t'];
 
 /// What follows the scheme and at least one blank.
 fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
-    let (word, rest) = text.split_once(BLANKS)?;
-    word.eq_ignore_ascii_case(scheme).then(|| rest.trim_matches(BLANKS))
+    let (word, rest) = text.split_at_checked(scheme.len())?;
+    let parted = word.eq_ignore_ascii_case(scheme) && rest.starts_with(BLANKS);
+    parted.then(|| rest.trim_matches(BLANKS))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::config::{Settings, TenantName, TenantSettings};
+use crate::config::{Settings, TenantName, TenantSettings, TokenSettings};
 use crate::directory::Options;
 use crate::scim::schema::Schemas;
 use crate::secret::{Digest, TokenHash};
@@ -17,7 +17,8 @@ const WRONG_MAX: usize = 4096;
 pub struct Snapshot {
     settings: Settings,
     own: OwnSchemas,
-    proofs: HashMap<TokenHash, Proof>,
+    /// What is known of the tokens of each tenant, in the order of its settings.
+    proofs: HashMap<TenantName, Box<[Proof]>>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.
@@ -31,9 +32,13 @@ pub(super) type Proof = Arc<OnceLock<Digest>>;
 impl Snapshot {
     /// Settings that come into force; what `before` has learned of hashes that stay is kept.
     pub(super) fn new(settings: Settings, own: OwnSchemas, before: Option<&Snapshot>) -> Snapshot {
-        let hashes = settings.tenants.values().flat_map(|tenant| &tenant.tokens).map(|token| &token.hash);
-        let proof = |hash| before.and_then(|before| before.proofs.get(hash)).cloned().unwrap_or_default();
-        let proofs = hashes.map(|hash| (hash.clone(), proof(hash))).collect();
+        let known: HashMap<&TokenHash, &Proof> = before.map(Snapshot::known).unwrap_or_default();
+        let proof = |token: &TokenSettings| known.get(&token.hash).map(|proof| Proof::clone(proof));
+        let proofs_of = |tenant: &TenantSettings| {
+            tenant.tokens.iter().map(|token| proof(token).unwrap_or_default()).collect()
+        };
+        let proofs =
+            settings.tenants.iter().map(|(name, tenant)| (name.clone(), proofs_of(tenant))).collect();
         let checks_max = settings.server.limits.token_checks_max;
         let gate = before
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
@@ -75,9 +80,18 @@ impl Snapshot {
         self.settings.tenants.get_key_value(name)
     }
 
-    /// What is known of the token of a hash.
-    pub(super) fn proof(&self, hash: &TokenHash) -> Option<&Proof> {
-        self.proofs.get(hash)
+    /// What is known of the tokens of a tenant, in the order of its settings.
+    pub(super) fn proofs(&self, tenant: &str) -> &[Proof] {
+        self.proofs.get(tenant).map_or(&[], |proofs| proofs)
+    }
+
+    /// What has been learned, by hash.
+    fn known(&self) -> HashMap<&TokenHash, &Proof> {
+        let tenants = self.settings.tenants.iter();
+        tenants
+            .flat_map(|(name, tenant)| tenant.tokens.iter().zip(self.proofs(name.as_str())))
+            .map(|(token, proof)| (&token.hash, proof))
+            .collect()
     }
 }
 

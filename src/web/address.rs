@@ -43,10 +43,13 @@ pub(super) fn base_url(
     listening: SocketAddr,
     tenant: &str,
 ) -> String {
-    match (public_url, host(headers)) {
-        (Some(public_url), _) => format!("{}{ROOT}/{tenant}", public_url.trim_end_matches('/')),
-        (None, Some(host)) => format!("http://{host}{ROOT}/{tenant}"),
-        (None, None) => format!("http://{listening}{ROOT}/{tenant}"),
+    let below = |scheme: &str, site: &str| -> String { [scheme, site, ROOT, "/", tenant].concat() };
+    match public_url {
+        Some(public_url) => below("", public_url.trim_end_matches('/')),
+        None => match host(headers) {
+            Some(host) => below("http://", host),
+            None => below("http://", &listening.to_string()),
+        },
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) fn base_url(
 /// come through.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let text = only(headers, HOST)?.to_str().ok()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
     if text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) {
         return None;
     }

@@ -23,9 +23,9 @@ where
     E: Send,
 {
     let mut record = Record::begin();
-    let request_id = record.request_id().to_owned();
-    let reply = survive(&request_id, crate::web::scim::answer(&site, request, &mut record)).await;
-    reply.with_request_id(&request_id).logged_by(record)
+    let request_id = record.request_id;
+    let reply = survive(request_id.as_str(), crate::web::scim::answer(&site, request, &mut record)).await;
+    reply.with_request_id(request_id.as_str()).logged_by(record)
 }
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and
@@ -37,12 +37,28 @@ async fn survive(request_id: &str, answering: impl Future<Output = Reply>) -> Re
     })
 }
 
+/// The id of a request: 32 hexadecimal digits of ours.
+#[derive(Clone, Copy)]
+struct RequestId([u8; uuid::fmt::Simple::LENGTH]);
+
+impl RequestId {
+    fn new() -> RequestId {
+        let mut digits = [0; uuid::fmt::Simple::LENGTH];
+        uuid::Uuid::new_v4().simple().encode_lower(&mut digits);
+        RequestId(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 /// What the log is told about a request: never its path, query, body or anybody's name.
 ///
 /// Written when it is dropped, so that a request is logged too whose client has gone, or which
 /// the stopping server cut off.
 pub(super) struct Record {
-    request_id: String,
+    request_id: RequestId,
     stopwatch: Stopwatch,
     /// Only after the token was found right: before, the path may hold anything.
     caller: Option<(TenantName, Arc<str>)>,
@@ -55,7 +71,7 @@ pub(super) struct Record {
 impl Record {
     fn begin() -> Record {
         Record {
-            request_id: uuid::Uuid::new_v4().simple().to_string(),
+            request_id: RequestId::new(),
             stopwatch: Stopwatch::start(),
             caller: None,
             route: None,
@@ -67,7 +83,7 @@ impl Record {
 
     /// The id of the request: 32 hexadecimal digits of ours.
     pub(super) fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.as_str()
     }
 
     /// The instant `after` the request began.
@@ -92,7 +108,7 @@ impl Record {
 
     /// Logs why the server could not answer; the client learns only the request's id.
     pub(super) fn log_reason(&self, reason: &str) {
-        tracing::error!(request_id = self.request_id, tenant = self.tenant(), reason, "the request failed");
+        tracing::error!(request_id = self.request_id(), tenant = self.tenant(), reason, "the request failed");
     }
 
     /// Notes what was answered, when all of it is sent as far as we know.
@@ -110,7 +126,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration_us = u64::try_from(self.stopwatch.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
-            request_id = self.request_id,
+            request_id = self.request_id(),
             tenant = self.tenant(),
             token = self.caller.as_ref().map(|(_, token)| &**token),
             route = self.route,

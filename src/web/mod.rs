@@ -34,13 +34,27 @@ struct Site {
 
 /// A request as it came, its body still on the way.
 struct Request<S> {
-    method: Method,
-    /// Percent-encoded, as sent.
-    path: String,
-    /// Without the question mark; empty when there is none.
-    query: String,
-    headers: HeaderMap,
+    head: Arc<Head>,
     body: S,
+}
+
+/// The head of a request. It is taken past warp's filters as a whole: each of those copies a part of it.
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// The path, percent-encoded as sent.
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The query without the question mark; empty when there is none.
+    fn query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
 }
 
 /// The service that answers the requests of every connection.
@@ -55,19 +69,18 @@ pub fn service(
 + Send
 + 'static {
     let site = Arc::new(Site { tenants, listening });
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let leaf = warp::method()
-        .and(warp::path::full())
-        .and(query)
-        .and(warp::header::headers_cloned())
+    let leaf = warp::ext::get::<Arc<Head>>()
         .and(warp::body::stream())
-        .then(move |method, path: warp::path::FullPath, query, headers, body| {
-            let request = Request { method, path: path.as_str().to_owned(), query, headers, body };
-            edge::answer(Arc::clone(&site), request)
-        })
+        .then(move |head, body| edge::answer(Arc::clone(&site), Request { head, body }))
         .recover(rejected);
     let service = TowerToHyperService::new(warp::service(leaf));
     service_fn(move |mut request: hyper::Request<Incoming>| {
+        let head = Head {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: std::mem::take(request.headers_mut()),
+        };
+        request.extensions_mut().insert(Arc::new(head));
         // `CONNECT host:port` has no path, and warp panics over that.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("/");

@@ -7,7 +7,7 @@ use futures_util::{Stream, stream};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::scim::Error;
 use crate::tenants::{Answered, Rest};
@@ -17,10 +17,13 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/scim+json"
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"ICI SCIM\"");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Room for the headers of most answers, with those that hyper adds.
+const HEADERS: usize = 8;
+
 /// An answer on its way to the client.
 pub(super) struct Reply {
     status: StatusCode,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: HeaderMap,
     body: Vec<u8>,
     rest: Option<Rest>,
     /// Whether the answer tells no length and sends no body.
@@ -47,12 +50,16 @@ impl Reply {
         let mut reply = Reply::new(error.status, error.to_json().to_string().into_bytes());
         reply.text(ALLOW, error.allow);
         if let Some(seconds) = error.retry_after_s {
-            reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+            reply.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match error.status {
-            401 => reply.headers.push((WWW_AUTHENTICATE, CHALLENGE)),
+            401 => {
+                reply.headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+            }
             // The rest of the body may still come; RFC 9110 §15.5.9 asks to say that we do not wait for it.
-            408 => reply.headers.push((CONNECTION, HeaderValue::from_static("close"))),
+            408 => {
+                reply.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             _ => {}
         }
         reply
@@ -87,9 +94,10 @@ impl Reply {
     fn new(status: u16, body: Vec<u8>) -> Reply {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Answers are personal data behind a token: no cache on the way may keep them.
-        let mut headers = vec![(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if !body.is_empty() {
-            headers.push((CONTENT_TYPE, MEDIA_TYPE));
+            headers.insert(CONTENT_TYPE, MEDIA_TYPE);
         }
         Reply { status, headers, body, rest: None, without_length: false, record: None }
     }
@@ -97,7 +105,7 @@ impl Reply {
     /// Adds a header; a text that no header can hold is left out.
     fn text(&mut self, name: HeaderName, text: Option<&str>) {
         if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
-            self.headers.push((name, value));
+            self.headers.insert(name, value);
         }
     }
 }
@@ -123,7 +131,7 @@ impl warp::Reply for Reply {
             }
         };
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers);
+        *response.headers_mut() = self.headers;
         response
     }
 }

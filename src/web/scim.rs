@@ -18,7 +18,7 @@ use crate::tenants::{Answered, Caller, Refusal, Snapshot};
 use crate::web::body::Body;
 use crate::web::edge::Record;
 use crate::web::reply::Reply;
-use crate::web::{Request, Site, address, body};
+use crate::web::{Head, Request, Site, address, body};
 
 /// What a client is told to wait when the server was too slow: long enough for a burst to pass, short enough
 /// for a person who waits at Okta's screen.
@@ -31,24 +31,21 @@ where
     B: Buf + Send,
     E: Send,
 {
-    let Request { method, path, query, headers, body } = request;
-    let mut body = Body::new(body, &headers);
-    let asked = Asked { method: method.as_str(), path: &path, query, headers: &headers };
+    let Request { head, body } = request;
+    let mut body = Body::new(body, &head.headers);
+    let asked = Asked { head: &head };
     let outcome = asked.answer(site, &mut body, record).await;
     record.set_bytes_in(body.bytes_read());
     body.discard();
     match outcome {
-        Ok(answered) => Reply::answer(answered, method == http::Method::HEAD),
+        Ok(answered) => Reply::answer(answered, head.method == http::Method::HEAD),
         Err(error) => Reply::refusal(&error),
     }
 }
 
 /// A request without its body.
 struct Asked<'a> {
-    method: &'a str,
-    path: &'a str,
-    query: String,
-    headers: &'a HeaderMap,
+    head: &'a Head,
 }
 
 impl Asked<'_> {
@@ -68,7 +65,7 @@ impl Asked<'_> {
         let limits = snapshot.settings().server.limits;
         let deadline = record.deadline(Duration::from_secs(limits.request_s));
 
-        let path = address::fold(self.path);
+        let path = address::fold(self.head.path());
         let Some((tenant, rest)) = address::split(&path) else {
             return Err(Error::not_found(
                 "There is nothing at this address; a Base URL ends in /scim/v2/ and the tenant's name.",
@@ -78,15 +75,15 @@ impl Asked<'_> {
         record.set_caller(&caller);
 
         let operation = match snapshot.schemas(&caller.tenant) {
-            Some(own) => Operation::resolve_with(self.method, rest, own.catalogs())?,
-            None => Operation::resolve(self.method, rest)?,
+            Some(own) => Operation::resolve_with(self.head.method.as_str(), rest, own.catalogs())?,
+            None => Operation::resolve(self.head.method.as_str(), rest)?,
         };
         record.set_route(operation.label());
         if operation.is_write() && caller.access == Access::ReadOnly {
             return Err(Error::forbidden("This API token may only read; enter one that may also write."));
         }
         let body = if operation.has_body() {
-            body::check_media_type(self.headers)?;
+            body::check_media_type(&self.head.headers)?;
             // Boxed, so that requests without a body have no room for it.
             Box::pin(body.read(limits.body_bytes_max, deadline)).await?
         } else {
@@ -96,11 +93,16 @@ impl Asked<'_> {
         let public_url = snapshot.settings().server.public_url.as_deref();
         let ask = Ask {
             operation,
-            query: self.query,
+            query: self.head.query().to_owned(),
             body,
-            if_match: list(self.headers, IF_MATCH),
-            if_none_match: list(self.headers, IF_NONE_MATCH),
-            base_url: address::base_url(public_url, self.headers, site.listening, &caller.tenant.to_string()),
+            if_match: list(&self.head.headers, IF_MATCH),
+            if_none_match: list(&self.head.headers, IF_NONE_MATCH),
+            base_url: address::base_url(
+                public_url,
+                &self.head.headers,
+                site.listening,
+                caller.tenant.as_str(),
+            ),
         };
         match tokio::time::timeout_at(deadline, site.tenants.run(&snapshot, &caller, ask)).await {
             Ok(Ok(answered)) => Ok(answered),
@@ -122,7 +124,7 @@ impl Asked<'_> {
         deadline: Instant,
         record: &Record,
     ) -> Result<Caller, Error> {
-        let authorization = address::only(self.headers, AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let authorization = address::only(&self.head.headers, AUTHORIZATION).map(http::HeaderValue::as_bytes);
         let checking = site.tenants.authenticate(snapshot, tenant, authorization);
         match tokio::time::timeout_at(deadline, checking).await {
             Ok(Ok(caller)) => Ok(caller),
