@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ici_scim::scim::filter::{Bounds, Filter};
 use ici_scim::scim::patch::{self, Effort};
 use ici_scim::scim::predicate;
-use ici_scim::scim::projection::{Projection, View};
+use ici_scim::scim::projection::{Projection, Relation, View};
 use ici_scim::scim::schema::{ResourceSchema, Schemas};
 use ici_scim::scim::{Kind, Profile};
 use serde_json::{Map, Value, json};
@@ -207,7 +207,7 @@ fn projections(criterion: &mut Criterion) {
                     out.clear();
                     projection.write(&mut out, black_box(&view), |writer| {
                         for (id, display) in related {
-                            writer.push(Kind::User, id, display);
+                            writer.push(Relation::Member(Kind::User), id, display);
                         }
                         Ok::<(), Infallible>(())
                     })

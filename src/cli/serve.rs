@@ -114,7 +114,7 @@ impl Server {
                 globals.overrides.clone(),
                 Arc::new(SystemClock),
             )?;
-            let _lock = take_data_dir(&tenants.snapshot().settings().server.data_dir)?;
+            keep_to_the_end(take_data_dir(&tenants.snapshot().settings().server.data_dir)?);
             let _watch = tenants.watch();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
@@ -150,6 +150,12 @@ impl Server {
             }
         }
     }
+}
+
+/// Keeps the lock on the data folder until the process has ended, and with it every thread that may still commit: a
+/// commit can outlast `stop_s`, and the next server must not begin before it is over.
+fn keep_to_the_end(lock: std::fs::File) {
+    std::mem::forget(lock);
 }
 
 /// How serving ended.

@@ -7,7 +7,7 @@ use crate::directory::{Answer, Error, ReadWork};
 use crate::scim::filter::CompareOp;
 use crate::scim::message;
 use crate::scim::predicate::{Operand, Predicate, Target, Test};
-use crate::scim::projection::{self, Projection, View};
+use crate::scim::projection::{self, Projection, Relation, View};
 use crate::scim::query::Query;
 use crate::scim::schema::Schemas;
 use crate::scim::{self, Kind, version};
@@ -174,10 +174,12 @@ impl Show<'_, '_> {
             match seen.kind {
                 Kind::User if !seen.in_groups => {}
                 Kind::User => {
-                    self.tx.each_group_of(seen.seq, |id, name| related.push(Kind::Group, id, name))?;
+                    self.tx.each_group_of(seen.seq, |direct, id, name| {
+                        related.push(if direct { Relation::Direct } else { Relation::Indirect }, id, name);
+                    })?;
                 }
                 Kind::Group => self.tx.each_member_of(seen.seq, |kind, id, name| {
-                    related.push(kind, id, name);
+                    related.push(Relation::Member(kind), id, name);
                     related.written().map_or(Ok(()), |written| parts.offer(written, head))
                 })?,
             }

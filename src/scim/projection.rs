@@ -31,11 +31,32 @@ pub struct View<'a> {
     pub base_url: &'a str,
 }
 
+/// What one resource is to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// A resource of this kind is a member of the group.
+    Member(Kind),
+    /// A group that has the user as a member (RFC 7643 §4.1.2).
+    Direct,
+    /// A group that has one as a member which the user belongs to.
+    Indirect,
+}
+
+impl Relation {
+    /// What kind of resource the other is, and what it is called in `type`.
+    fn describe(self) -> (Kind, &'static str) {
+        match self {
+            Relation::Member(kind) => (kind, kind.name()),
+            Relation::Direct => (Kind::Group, "direct"),
+            Relation::Indirect => (Kind::Group, "indirect"),
+        }
+    }
+}
+
 /// Writes the groups of a user or the members of a group into an answer, one by one: there may be a hundred
 /// thousand of them, so they are never gathered.
 pub struct RelatedWriter<'a> {
     out: &'a mut Vec<u8>,
-    of: Kind,
     base_url: &'a str,
     first: bool,
     /// Whether what is written goes out as it is.
@@ -50,7 +71,8 @@ impl RelatedWriter<'_> {
     }
 
     /// Writes one: what it is, its id and its name.
-    pub fn push(&mut self, kind: Kind, id: &str, display: &str) {
+    pub fn push(&mut self, relation: Relation, id: &str, display: &str) {
+        let (kind, called) = relation.describe();
         if !std::mem::take(&mut self.first) {
             self.out.push(b',');
         }
@@ -61,8 +83,7 @@ impl RelatedWriter<'_> {
         self.out.extend_from_slice(b",\"display\":");
         write_text(self.out, display);
         self.out.extend_from_slice(b",\"type\":");
-        // A user's groups are `direct`; a group's members are of the type of resource they are.
-        write_text(self.out, if self.of == Kind::User { "direct" } else { kind.name() });
+        write_text(self.out, called);
         self.out.push(b'}');
     }
 }
@@ -175,7 +196,6 @@ impl Projection {
         if self.shows(related_name(view.kind)) {
             related(&mut RelatedWriter {
                 out: &mut listed,
-                of: view.kind,
                 base_url: view.base_url,
                 first: true,
                 goes_out: false,
@@ -322,7 +342,7 @@ fn splice<E>(
     out.extend_from_slice(b",\"");
     out.extend_from_slice(related_name(view.kind).as_bytes());
     out.extend_from_slice(b"\":[");
-    related(&mut RelatedWriter { out, of: view.kind, base_url: view.base_url, first: true, goes_out: true })?;
+    related(&mut RelatedWriter { out, base_url: view.base_url, first: true, goes_out: true })?;
     out.extend_from_slice(b"],\"meta\":");
     write_meta(out, view);
     out.push(b'}');
@@ -444,7 +464,7 @@ mod tests {
         let write = |view: &View<'_>| {
             let mut out = Vec::new();
             let related = |writer: &mut RelatedWriter<'_>| {
-                writer.push(Kind::Group, "g1", "Eng \"1\"");
+                writer.push(Relation::Direct, "g1", "Eng \"1\"");
                 Ok::<(), ()>(())
             };
             Projection::new(attributes, excluded).write(&mut out, view, related).unwrap();

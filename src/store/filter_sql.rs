@@ -87,6 +87,17 @@ enum Column {
     Active,
 }
 
+/// The groups that a user `r` belongs to, each once, as `grp` and `type`. UNION drops what is there already, so that
+/// groups which contain each other come to an end.
+const GROUPS_OF_USER: &str = "\
+    SELECT d.grp AS grp, 'direct' AS type FROM members AS d WHERE d.member = r.seq \
+    UNION ALL \
+    SELECT up.grp, 'indirect' FROM (WITH RECURSIVE up (grp) AS (\
+        SELECT n.grp FROM members AS d CROSS JOIN nestings AS n ON n.member = d.grp WHERE d.member = r.seq \
+        UNION \
+        SELECT n.grp FROM up CROSS JOIN nestings AS n ON n.member = up.grp) SELECT grp FROM up) AS up \
+    WHERE NOT EXISTS (SELECT 1 FROM members AS e WHERE e.grp = up.grp AND e.member = r.seq)";
+
 /// The cost of finding all texts with one beginning, or all users of a group; less is the cost of one text.
 const PREFIX_COST: u8 = 2;
 /// The cost of walking an index from some place to its end.
@@ -295,26 +306,27 @@ impl Compiler<'_> {
         self.kind == Kind::User && target.urn.is_none() && target.attribute == "emails"
     }
 
-    /// `EXISTS` over the rows that link a resource, to be closed after a condition on one of them.
+    /// `EXISTS` over the links of a resource, to be closed after a condition on one of them: the members of a group, or
+    /// the groups that a user belongs to.
     fn link_rows(&self) -> Fragment {
-        let (own, other) = self.link_columns();
-        Fragment::of(format!(
-            "+EXISTS (SELECT 1 FROM members AS m JOIN resources AS u ON u.seq = m.{other} WHERE m.{own} = r.seq AND "
-        ))
-    }
-
-    /// The columns of `members` that hold the resource itself and the other end.
-    fn link_columns(&self) -> (&'static str, &'static str) {
-        match self.kind {
-            Kind::User => ("member", "grp"),
-            Kind::Group => ("grp", "member"),
-        }
+        Fragment::of(match self.kind {
+            Kind::Group => {
+                "+EXISTS (SELECT 1 FROM members AS m JOIN resources AS u ON u.seq = m.member WHERE m.grp = r.seq AND "
+                    .to_owned()
+            }
+            Kind::User => format!(
+                "+EXISTS (SELECT 1 FROM ({GROUPS_OF_USER}) AS m CROSS JOIN resources AS u ON u.seq = m.grp WHERE "
+            ),
+        })
     }
 
     fn link_test(&self, target: &Target, test: &Test) -> Fragment {
         match &target.sub {
-            // Whoever is linked has an id, so the link is present.
-            None => self.link_rows().sql("1)"),
+            // Whoever is linked has an id, so the link is present; and nobody has indirect groups alone.
+            None => Fragment::of(match self.kind {
+                Kind::User => "+EXISTS (SELECT 1 FROM members AS m WHERE m.member = r.seq)",
+                Kind::Group => "+EXISTS (SELECT 1 FROM members AS m WHERE m.grp = r.seq)",
+            }),
             Some(sub) => {
                 self.link_rows().then(text_passes(self.link_expression(sub), false, target, test)).sql(")")
             }
@@ -328,7 +340,7 @@ impl Compiler<'_> {
             ("display", Kind::Group) => Fragment::of("coalesce(m.display, u.name)"),
             ("display", Kind::User) => Fragment::of("u.name"),
             ("type", Kind::Group) => Fragment::of("(CASE u.kind WHEN 1 THEN 'User' ELSE 'Group' END)"),
-            ("type", Kind::User) => Fragment::of("'direct'"),
+            ("type", Kind::User) => Fragment::of("m.type"),
             ("$ref", _) => Fragment::of("(")
                 .bind(self.base_url.to_owned())
                 .sql(" || (CASE u.kind WHEN 1 THEN '/Users/' ELSE '/Groups/' END) || u.id)"),
@@ -379,13 +391,23 @@ impl Compiler<'_> {
                 .then(text_range("e.value_key", op, key))
                 .sql(")");
         }
-        let (own, other) = self.link_columns();
         // CROSS JOIN: from the one resource with this id to its links, never the other way round.
-        Fragment::of(format!(
-            "r.seq IN (SELECT m.{own} FROM resources AS u CROSS JOIN members AS m ON m.{other} = u.seq WHERE u.id = "
-        ))
-        .bind(key.to_owned())
-        .sql(")")
+        match self.kind {
+            Kind::Group => Fragment::of(
+                "r.seq IN (SELECT m.grp FROM resources AS u CROSS JOIN members AS m ON m.member = u.seq WHERE u.id = ",
+            )
+            .bind(key.to_owned())
+            .sql(")"),
+            // Who belongs to a group is in it, or in one that is in it, and so on.
+            Kind::User => Fragment::of(
+                "r.seq IN (WITH RECURSIVE down (grp) AS (SELECT u.seq FROM resources AS u WHERE u.id = ",
+            )
+            .bind(key.to_owned())
+            .sql(
+                " UNION SELECT n.member FROM down CROSS JOIN nestings AS n ON n.grp = down.grp) \
+                 SELECT m.member FROM down CROSS JOIN members AS m ON m.grp = down.grp)",
+            ),
+        }
     }
 }
 

@@ -78,18 +78,40 @@ struct Found {
 }
 
 impl ReadTx<'_> {
-    /// Visits the groups that a user is directly a member of, oldest first: id and name.
+    /// Visits the groups that a user belongs to, each once: whether directly, its id and its name. First those that the
+    /// user is a member of, then those that have one of these as a member, directly or not; the oldest first of each.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn each_group_of(&self, seq: i64, mut visit: impl FnMut(&str, &str)) -> Result<(), Error> {
+    pub fn each_group_of(&self, seq: i64, mut visit: impl FnMut(bool, &str, &str)) -> Result<(), Error> {
         let mut statement = self.prepare(
-            "SELECT g.id, g.name FROM members AS m JOIN resources AS g ON g.seq = m.grp
+            "SELECT g.id, g.name, EXISTS (SELECT 1 FROM nestings AS n WHERE n.member = m.grp)
+               FROM members AS m JOIN resources AS g ON g.seq = m.grp
               WHERE m.member = ?1 ORDER BY m.grp",
         )?;
         let mut rows = statement.query([seq])?;
+        let mut nested = false;
         while let Some(row) = rows.next()? {
-            visit(text(row, 0)?, text(row, 1)?);
+            nested |= row.get::<_, bool>(2)?;
+            visit(true, text(row, 0)?, text(row, 1)?);
+        }
+        if nested { self.each_indirect_group_of(seq, visit) } else { Ok(()) }
+    }
+
+    fn each_indirect_group_of(&self, seq: i64, mut visit: impl FnMut(bool, &str, &str)) -> Result<(), Error> {
+        // UNION drops what is there already, so that groups which contain each other come to an end.
+        let mut statement = self.prepare(
+            "WITH RECURSIVE up (grp) AS (
+                 SELECT n.grp FROM members AS m CROSS JOIN nestings AS n ON n.member = m.grp WHERE m.member = ?1
+                  UNION
+                 SELECT n.grp FROM up CROSS JOIN nestings AS n ON n.member = up.grp)
+             SELECT g.id, g.name FROM up CROSS JOIN resources AS g ON g.seq = up.grp
+              WHERE NOT EXISTS (SELECT 1 FROM members AS m WHERE m.grp = up.grp AND m.member = ?1)
+              ORDER BY up.grp",
+        )?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            visit(false, text(row, 0)?, text(row, 1)?);
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ const APPLICATION_ID: i64 = 0x4943_4931;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0001_init.sql")),
     M::up(include_str!("../../schema/tenant/0002_entries.sql")),
+    M::up(include_str!("../../schema/tenant/0003_nestings.sql")),
 ];
 
 /// How long a connection waits for another process's transaction.

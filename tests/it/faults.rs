@@ -197,6 +197,30 @@ fn a_second_server_on_the_same_folder_is_refused_and_commands_are_not() {
 }
 
 #[test]
+fn the_folder_is_free_only_when_a_server_that_stops_slowly_can_commit_no_more() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token).limit("stop_s", 1));
+    let client = server.client("acme", &token);
+    client.create("/Users", json!({ "userName": "ann@x.test" }));
+    let lock = std::fs::File::open(server.folder().join("data/.server.lock")).unwrap();
+    assert!(lock.try_lock().is_err(), "a server that runs has the folder");
+    // The write waits for this for longer than stop_s.
+    let held = rusqlite::Connection::open(server.tenant_file("acme")).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let late = thread::spawn(move || client.try_post("/Users", &json!({ "userName": "late@x.test" })));
+    server.signal("TERM");
+    server.log().wait_for_message("stopped");
+    // The process may have ended by now, and its place at its process table with it; else it has the folder still.
+    let process = std::path::PathBuf::from(format!("/proc/{}", server.process_id()));
+    let taken = lock.try_lock().is_err();
+    assert!(taken || !process.join("fd").read_dir().is_ok_and(|mut open| open.next().is_some()));
+    drop(held);
+    assert!(server.ended().success());
+    assert!(lock.try_lock().is_ok(), "the lock ends with the process");
+    assert_ne!(late.join().unwrap(), Some(201), "what was cut off was not acknowledged");
+}
+
+#[test]
 fn a_full_disk_is_told_reads_go_on_and_writes_resume_with_room() {
     let token = Token::new("okta");
     let server = Server::start(&Config::acme(&token));

@@ -3,7 +3,7 @@
 use std::thread;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::group_ids;
 use crate::support::{Client, Tenant, file, okta};
@@ -248,4 +248,104 @@ fn a_groups_version_moves_with_its_members_and_only_then() {
     let unchanged =
         client.send_with(Method::GET, &path, None, &[("if-none-match", added.header("etag").unwrap())]);
     assert_eq!(unchanged.status, 304);
+}
+
+/// The groups of a user as shown: names and types.
+fn groups_of(client: &Client, user: &str) -> Vec<(String, String)> {
+    let shown = client.get(&format!("/Users/{user}")).expect(200);
+    let text = |group: &Value, name: &str| group[name].as_str().unwrap().to_owned();
+    shown["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| (text(group, "display"), text(group, "type")))
+        .collect()
+}
+
+fn typed(groups: &[(&str, &str)]) -> Vec<(String, String)> {
+    groups.iter().map(|(name, how)| ((*name).to_owned(), (*how).to_owned())).collect()
+}
+
+#[test]
+fn the_groups_of_a_user_are_direct_and_indirect_however_deep_and_filters_agree() {
+    let tenant = Tenant::fresh();
+    let client = tenant.client();
+    let [ann, bob] = users(&client, ["ann", "bob"]);
+    let team = client.create("/Groups", okta::group("team", &[okta::member(&ann, "ann")])).id();
+    let department = client.create("/Groups", okta::group("department", &[okta::member(&team, "team")])).id();
+    let company = client
+        .create(
+            "/Groups",
+            okta::group("company", &[okta::member(&department, ""), okta::member(&bob, "bob")]),
+        )
+        .id();
+    assert_eq!(
+        groups_of(&client, &ann),
+        typed(&[("team", "direct"), ("department", "indirect"), ("company", "indirect")])
+    );
+    assert_eq!(groups_of(&client, &bob), typed(&[("company", "direct")]));
+    let inner = &client.get(&format!("/Groups/{department}"))["members"][0];
+    assert_eq!((&inner["type"], &inner["display"]), (&json!("Group"), &json!("team")));
+    assert_eq!(
+        client.get(&format!("/Groups/{company}")).member_ids().len(),
+        2,
+        "members are the group's own"
+    );
+
+    let found = |filter: &str| -> Vec<String> {
+        let found = client.find("/Users", filter);
+        found.iter().map(|user| user["userName"].as_str().unwrap().to_owned()).collect()
+    };
+    for (filter, expected) in [
+        (format!("groups.value eq \"{company}\""), vec!["ann", "bob"]),
+        (format!("groups.value eq \"{team}\""), vec!["ann"]),
+        (format!("groups[value eq \"{company}\" and type eq \"direct\"]"), vec!["bob"]),
+        ("groups[type eq \"indirect\"]".to_owned(), vec!["ann"]),
+        ("groups.display eq \"Department\"".to_owned(), vec!["ann"]),
+        ("groups pr".to_owned(), vec!["ann", "bob"]),
+    ] {
+        let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+        assert_eq!(found(&filter), expected, "{filter}");
+    }
+    let listed = client.get("/Users").expect(200);
+    assert_eq!(listed.resources()[0]["groups"], client.get(&format!("/Users/{ann}"))["groups"]);
+    let effective = file::texts(
+        &tenant.file(),
+        &format!("SELECT group_name || ' ' || type FROM memberships_all WHERE user_id = '{ann}' ORDER BY 1"),
+    );
+    assert_eq!(effective, ["company indirect", "department indirect", "team direct"]);
+
+    client.delete(&format!("/Groups/{department}")).expect(204);
+    assert_eq!(groups_of(&client, &ann), typed(&[("team", "direct")]));
+}
+
+#[test]
+fn groups_that_contain_each_other_come_to_an_end() {
+    let client = Tenant::fresh().client();
+    let [ann] = users(&client, ["ann"]);
+    let a = client.create("/Groups", okta::group("a", &[okta::member(&ann, "ann")])).id();
+    let b = client.create("/Groups", okta::group("b", &[okta::member(&a, "a")])).id();
+    client
+        .patch(&format!("/Groups/{a}"), okta::patch(json!([okta::add_members(&[okta::member(&b, "b")])])))
+        .expect(200);
+    assert_eq!(groups_of(&client, &ann), typed(&[("a", "direct"), ("b", "indirect")]));
+    for group in [&a, &b] {
+        assert_eq!(client.find("/Users", &format!("groups.value eq \"{group}\"")).len(), 1);
+    }
+    client.patch(&format!("/Groups/{b}"), okta::patch(json!([okta::remove_member(&a)]))).expect(200);
+    assert_eq!(groups_of(&client, &ann), typed(&[("a", "direct")]));
+}
+
+#[test]
+fn a_group_is_no_member_of_itself() {
+    let client = Tenant::fresh().client();
+    let made = client.create("/Groups", okta::group("a", &[]));
+    let path = format!("/Groups/{}", made.id());
+    let itself = okta::member(&made.id(), "a");
+    let add = okta::patch(json!([okta::add_members(std::slice::from_ref(&itself))]));
+    for refused in [client.patch(&path, add), client.put(&path, okta::group("a", &[itself]))] {
+        let detail = refused.expect_error(400, "invalidValue")["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("itself"), "{detail}");
+    }
+    assert_eq!(client.get(&path).json, made.json);
 }

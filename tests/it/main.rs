@@ -17,6 +17,7 @@ mod group_patch;
 mod filters;
 mod paging;
 mod bulk;
+mod versions;
 mod discovery;
 mod errors;
 mod http;

@@ -19,6 +19,7 @@ const CUSTOM: &str = "urn:acme:1.0:User";
 fn migrated() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(include_str!("../../../schema/tenant/0001_init.sql")).unwrap();
+    connection.execute_batch(include_str!("../../../schema/tenant/0003_nestings.sql")).unwrap();
     add_functions(&connection).unwrap();
     connection
 }
@@ -224,6 +225,7 @@ impl Directory {
                 }));
             }
         }
+        add_indirect(&mut users, &groups);
         let shown = |all: Vec<(i64, Json)>| all.into_iter().map(|(_, resource)| resource).collect();
         Directory { connection, users: shown(users), groups: shown(groups) }
     }
@@ -239,6 +241,23 @@ impl Directory {
         let all = if kind == Kind::User { &self.users } else { &self.groups };
         let matching = all.iter().filter(|resource| matching::matches(predicate, resource));
         matching.map(|resource| resource["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Adds the groups that users belong to without being a member, plainly: as long as one is found.
+fn add_indirect(users: &mut [(i64, Json)], groups: &[(i64, Json)]) {
+    let has = |list: &Json, id: &Json| list.as_array().unwrap().iter().any(|one| one["value"] == *id);
+    for (_, user) in users {
+        while let Some((_, owner)) = groups.iter().find(|(_, owner)| {
+            let inside = |held: &Json| has(&owner["members"], &held["value"]);
+            !has(&user["groups"], &owner["id"]) && user["groups"].as_array().unwrap().iter().any(inside)
+        }) {
+            let indirect = json!({
+                "value": owner["id"], "$ref": owner["meta"]["location"], "type": "indirect",
+                "display": owner["displayName"],
+            });
+            user["groups"].as_array_mut().unwrap().push(indirect);
+        }
     }
 }
 
@@ -463,7 +482,7 @@ fn quoted() -> impl Strategy<Value = String> {
         2 => (full_word(), 0..3_u8).prop_map(|(word, at)| format!("{word}{at}")),
         2 => (select(vec!["user", "group", "User", "Group"]), 0..3_u8).prop_map(|(kind, at)| format!("{kind}{at}")),
         1 => place,
-        1 => select(vec!["direct", "Group", "W/\"1\"", CUSTOM, BASE_URL]).prop_map(str::to_owned),
+        1 => select(vec!["direct", "indirect", "Group", "W/\"1\"", CUSTOM, BASE_URL]).prop_map(str::to_owned),
     ]
     .prop_map(|text| Json::from(text).to_string())
 }

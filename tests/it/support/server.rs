@@ -200,6 +200,11 @@ impl Server {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The number that the system has given the process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().map(Child::id).unwrap()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.as_ref().map(Child::id).unwrap();
