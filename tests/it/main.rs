@@ -35,3 +35,4 @@ mod rfc7643;
 mod rfc7644;
 mod conformance;
 mod advertised;
+mod patch_model;
