@@ -335,7 +335,8 @@ impl Patching<'_> {
         let whole = whole_urn(path);
         // Only a URN names an extension: what else has a colon would be kept as an attribute of that name, and be
         // read as another one when it is put back.
-        if !resource::is_urn(urn) && schema.extension(urn).is_none() && schema.extension(&whole).is_none() {
+        let known = schema.extension(urn).is_some() || schema.extension(&whole).is_some();
+        if !known && (!resource::is_urn(urn) || schema.ids().any(|id| resource::below(urn, id).is_some())) {
             return Err(Error::invalid_path(
                 "What stands before the colon of a path must be a schema's URN.",
             ));

@@ -126,7 +126,7 @@ fn lift(
 }
 
 /// What follows a schema's URN and a colon.
-fn below<'a>(key: &'a str, urn: &str) -> Option<&'a str> {
+pub fn below<'a>(key: &'a str, urn: &str) -> Option<&'a str> {
     let start = key.get(..urn.len())?;
     let rest = key.get(urn.len()..)?.strip_prefix(':')?;
     (start.eq_ignore_ascii_case(urn) && !rest.is_empty()).then_some(rest)

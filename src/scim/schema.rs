@@ -237,6 +237,12 @@ impl ResourceSchema {
         found.map(|extension| &*extension.schema)
     }
 
+    /// The URNs of the core schema and of the extensions.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let extensions = self.extensions.iter().map(|extension| extension.id.as_str());
+        std::iter::once(self.core.id.as_str()).chain(extensions)
+    }
+
     /// Whether `urn` names the core schema, whatever its case.
     pub fn is_core(&self, urn: &str) -> bool {
         self.core.id.eq_ignore_ascii_case(urn)

@@ -178,6 +178,7 @@ fn each_refusal_has_its_keyword() {
         (json!({ "op": "replace", "path": "emails[", "value": "x" }), "invalidPath"),
         (json!({ "op": "replace", "path": "A*:$", "value": "x" }), "invalidPath"),
         (json!({ "op": "add", "path": "name.given:Name", "value": "x" }), "invalidPath"),
+        (json!({ "op": "add", "path": format!("{ENTERPRISE_USER}:a:b"), "value": "x" }), "invalidPath"),
         (json!({ "op": "add", "value": { "a\u{7f}b": "x" } }), "invalidSyntax"),
         (json!({ "op": "add", "value": { "name.given:x:y": "x" } }), "invalidPath"),
         (json!({ "op": "replace", "path": "emails[nope eq 1].value", "value": "x" }), "invalidPath"),
