@@ -206,7 +206,11 @@ fn each_operation_of_a_bulk_request_has_its_result() {
             assert_eq!(result["response"]["schemas"], json!([ERROR_URN]), "{result}");
             assert_eq!(result["response"]["status"], result["status"]);
         }
+        // §3.7.3: all but a POST that failed have one.
+        let failed_post = result["method"] == "POST" && result["status"] != "201";
+        assert_eq!(result["location"].is_string(), !failed_post, "{result}");
     }
+    assert_eq!(results[2]["location"], format!("{}{path}", client.base()));
 }
 
 #[test]
