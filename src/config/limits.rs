@@ -50,11 +50,17 @@ macro_rules! limits {
 const KIB: i64 = 1024;
 const MIB: usize = 1024 * 1024;
 
+/// The `compress_bytes_min` at which nothing is packed, however large.
+pub const COMPRESS_BYTES_NEVER: usize = 1024 * MIB;
+
 limits! {
     /// Longest request body, in bytes; 413 beyond.
     body_bytes_max: usize = 4 * MIB, 64 * KIB, 64 * KIB * KIB;
     /// Largest resource, in bytes of JSON as it is stored, without a group's members; 413 beyond.
     resource_bytes_max: usize = MIB, 16 * KIB, 64 * KIB * KIB;
+    /// Shortest body of an answer that is packed (gzip) for a client that takes it so, in bytes; at the largest
+    /// value nothing is packed.
+    compress_bytes_min: usize = 4096, 256, KIB * KIB * KIB;
     /// Longest filter, in bytes.
     filter_bytes_max: usize = 4096, 256, 64 * KIB;
     /// Deepest nesting of a filter.
@@ -109,7 +115,13 @@ mod tests {
                 assert_eq!(limits.get(name), Some(value), "{name}");
             }
         }
-        assert_eq!(Limits::NAMES.len(), 19);
+        assert_eq!(Limits::NAMES.len(), 20);
+    }
+
+    #[test]
+    fn packing_is_switched_off_by_the_largest_value() {
+        let (_, max) = Limits::bounds("compress_bytes_min");
+        assert_eq!(usize::try_from(max), Ok(COMPRESS_BYTES_NEVER));
     }
 
     #[test]

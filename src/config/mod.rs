@@ -22,7 +22,7 @@ use crate::scim::catalog::Catalog;
 use crate::scim::{Kind, Profile};
 use crate::secret::TokenHash;
 
-pub use limits::Limits;
+pub use limits::{COMPRESS_BYTES_NEVER, Limits};
 pub use parse::{parse, public_url};
 pub use tenant_name::{BadTenantName, TenantName};
 

@@ -38,13 +38,16 @@ pub enum Operation {
     ReadEntry(String, String),
 }
 
-const COLLECTION_ALLOW: &str = "GET, HEAD, POST";
-const RESOURCE_ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE";
-const DISCOVERY_ALLOW: &str = "GET, HEAD";
+const COLLECTION_ALLOW: &str = "GET, HEAD, POST, OPTIONS";
+const RESOURCE_ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+const DISCOVERY_ALLOW: &str = "GET, HEAD, OPTIONS";
+const BULK_ALLOW: &str = "POST, OPTIONS";
 
 impl Operation {
     /// Reads a method and the percent-encoded path below the tenant (`/Users/2819`); empty segments, which a
     /// base URL with a trailing slash leads to, are skipped. HEAD asks for what GET asks for.
+    ///
+    /// OPTIONS is no operation: the refusal names the methods that it asks for.
     ///
     /// # Errors
     /// 404 when there is nothing at the address, 405 when it does not take the method, 501 for what RFC 7644
@@ -68,7 +71,7 @@ impl Operation {
                 Err(Error::not_implemented("/Me is not offered; address the user as /Users/{id}."))
             }
             ("POST", ["Bulk"]) => Ok(Operation::Bulk),
-            (_, ["Bulk"]) => Err(Error::method_not_allowed(method, "POST")),
+            (_, ["Bulk"]) => Err(Error::method_not_allowed(method, BULK_ALLOW)),
             (_, [".search"] | ["Users" | "Groups", ".search"]) => {
                 Err(Error::not_implemented("/.search is not offered; use GET with the same parameters."))
             }
@@ -235,7 +238,7 @@ mod tests {
             assert_eq!(Operation::resolve("GET", path).unwrap_err().status, 404, "{path}");
         }
         let refused = Operation::resolve("DELETE", "/Users").unwrap_err();
-        assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST")));
+        assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, OPTIONS")));
         assert_eq!(Operation::resolve("POST", "/Schemas").unwrap_err().status, 405);
         assert_eq!(Operation::resolve("GET", "/Me").unwrap_err().status, 501);
         assert_eq!(Operation::resolve("POST", "/Bulk"), Ok(Operation::Bulk));

@@ -66,11 +66,22 @@ pub struct Error {
     pub retry_after_s: Option<u32>,
     /// The methods for `Allow`, with 405 only.
     pub allow: Option<&'static str>,
+    /// What would have been taken in place of what was sent, with 415 only.
+    pub supported: Option<Supported>,
+}
+
+/// What a 415 is about (RFC 9110 §15.5.16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supported {
+    /// The media type.
+    MediaTypes,
+    /// The content coding.
+    ContentCodings,
 }
 
 impl Error {
     fn new(status: u16, scim_type: Option<ScimType>, detail: impl Into<String>) -> Error {
-        Error { status, scim_type, detail: detail.into(), retry_after_s: None, allow: None }
+        Error { status, scim_type, detail: detail.into(), retry_after_s: None, allow: None, supported: None }
     }
 
     /// 400 `invalidFilter`.
@@ -181,7 +192,40 @@ impl Error {
 
     /// 415.
     pub fn unsupported_media_type() -> Error {
-        Error::new(415, None, "The request body must be sent as application/scim+json or application/json.")
+        let mut error = Error::new(
+            415,
+            None,
+            "The request body must be sent as application/scim+json or application/json.",
+        );
+        error.supported = Some(Supported::MediaTypes);
+        error
+    }
+
+    /// 415: the body is in another encoding of text than UTF-8 (RFC 7644 §3.1).
+    pub fn unsupported_charset() -> Error {
+        let mut error = Error::unsupported_media_type();
+        error.detail = "The request body must be in UTF-8; its charset names another encoding.".to_owned();
+        error
+    }
+
+    /// 415: the body is packed in another way than is understood.
+    pub fn unsupported_content_coding() -> Error {
+        let mut error = Error::new(
+            415,
+            None,
+            "The request body must be sent as it is or packed once, by gzip; its Content-Encoding says otherwise.",
+        );
+        error.supported = Some(Supported::ContentCodings);
+        error
+    }
+
+    /// 406: the client takes nothing that could be answered.
+    pub fn not_acceptable() -> Error {
+        Error::new(
+            406,
+            None,
+            "Answers are application/scim+json or application/json, and the header Accept takes neither.",
+        )
     }
 
     /// 408: the body did not arrive in time.

@@ -22,7 +22,7 @@ pub mod resource;
 pub mod schema;
 pub mod version;
 
-pub use error::{Error, ScimType};
+pub use error::{Error, ScimType, Supported};
 pub use quirks::Profile;
 
 /// Which kind of resource is meant. Users and Groups share one code path, told apart by this value.

@@ -135,6 +135,16 @@ pub fn takes_empty_paths(profile: Profile) -> bool {
     !profile.is_strict()
 }
 
+/// Suites and scripts name media types in `Accept` that are no JSON, and read the answer (Okta's SCIM 2.0 test suites:
+/// all kinds of it); RFC 9110 §12.5.1 leaves it to the server whether it refuses. Test:
+/// `who_takes_no_json_is_told_so_before_anything_is_done`.
+///
+/// # Errors
+/// 406 where that is not forgiven.
+pub fn answers_json_to_everybody(profile: Profile) -> Result<(), Error> {
+    if profile.is_strict() { Err(Error::not_acceptable()) } else { Ok(()) }
+}
+
 /// Okta's path-less replace carries the group's own `id` before every membership change (Okta SCIM 2.0
 /// reference, "Update a specific group name"; Metatavu/keycloak-scim-server #113). In a PATCH value that names
 /// several attributes the read-only ones are passed over; named by `path` they are refused. (In the body of POST

@@ -35,6 +35,14 @@ pub(super) fn split(folded: &str) -> Option<(&str, &str)> {
     Some(below.split_at(end))
 }
 
+/// A segment without percent-encoding (RFC 3986 §6.2.2.2); one that is not UTF-8 stays as it is, and is nobody's.
+pub(super) fn plain(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    percent_encoding::percent_decode_str(segment).decode_utf8().unwrap_or(Cow::Borrowed(segment))
+}
+
 /// The address of the tenant, without a trailing slash: below `public_url` where the operator has set it, else
 /// below the host that the client asked for, else below the address we listen on.
 pub(super) fn base_url(
@@ -111,6 +119,13 @@ mod tests {
         for elsewhere in ["", "*", "/scim", "/scim/v2", "/scim/v20/acme", "/SCIM/v2/acme", "/x/scim/v2/acme"]
         {
             assert_eq!(split(elsewhere), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn a_segment_may_be_encoded() {
+        for (segment, name) in [("acme", "acme"), ("%61cme", "acme"), ("a%2Fb", "a/b"), ("%ff", "%ff")] {
+            assert_eq!(plain(segment), name);
         }
     }
 

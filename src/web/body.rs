@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use tokio::time::Instant;
 
 use crate::scim::Error;
+use crate::web::coding::{self, Coding, Unpacker};
 
 /// Media types taken for a request body: that of RFC 7644 §3.1, and what older clients and the suites send.
 const MEDIA_TYPES: [&str; 2] = ["application/scim+json", "application/json"];
@@ -22,16 +23,26 @@ const DISCARD_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How long that may take.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Whether the body may be read as SCIM: parameters such as `charset` and upper and lower case do not matter,
-/// and a client that does not name a type is taken at its body.
+/// Whether the body may be read as SCIM: upper and lower case and unknown parameters do not matter, and a client that
+/// does not name a type is taken at its body.
 ///
 /// # Errors
-/// 415 when the type is another one.
+/// 415 when the type is another one, or its `charset` is not UTF-8 (of which ASCII is a part).
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Error> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.to_str().unwrap_or("?").split(';').next().unwrap_or_default().trim();
-    let known = essence.is_empty() || MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known));
-    if known { Ok(()) } else { Err(Error::unsupported_media_type()) }
+    let mut parts = value.to_str().unwrap_or("?").split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    if !essence.is_empty() && !MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+        return Err(Error::unsupported_media_type());
+    }
+    for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
+        let charset = value.trim().trim_matches('"');
+        let known = ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
+        if name.trim().eq_ignore_ascii_case("charset") && !known {
+            return Err(Error::unsupported_charset());
+        }
+    }
+    Ok(())
 }
 
 /// A body on its way in.
@@ -63,18 +74,24 @@ where
         self.bytes_read
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body, and unpacks it where it comes in a coding.
     ///
     /// # Errors
-    /// 413 as soon as it is known to be larger than `bytes_max`, at once when the client says so itself; 408 when
-    /// it has not arrived by the deadline; 400 when it breaks off.
-    pub(super) async fn read(&mut self, bytes_max: usize, deadline: Instant) -> Result<Bytes, Error> {
+    /// 413 as soon as it is known to be larger than `bytes_max`, packed or unpacked, at once when the client says so
+    /// itself; 408 when it has not arrived by the deadline; 400 when it breaks off or is not of the coding.
+    pub(super) async fn read(
+        &mut self,
+        coding: Option<Coding>,
+        bytes_max: usize,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
         let too_large = |bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > bytes_max);
         if self.announced_bytes.is_some_and(too_large) {
             return Err(Error::payload_too_large(bytes_max));
         }
         // Memory is taken as bytes arrive, not as they are announced.
         let mut whole = BytesMut::new();
+        let mut unpacker = coding.map(Unpacker::new);
         while !self.ended {
             let next = tokio::time::timeout_at(deadline, self.stream.next()).await;
             match next.map_err(|_| Error::request_timeout())? {
@@ -90,14 +107,20 @@ where
                     }
                     while chunk.has_remaining() {
                         let part = chunk.chunk();
-                        whole.extend_from_slice(part);
                         let length = part.len();
+                        match &mut unpacker {
+                            None => whole.extend_from_slice(part),
+                            Some(unpacker) => unpacker.unpack(part, &mut whole, bytes_max).await?,
+                        }
                         chunk.advance(length);
                     }
                 }
             }
         }
-        Ok(whole.freeze())
+        match unpacker {
+            Some(unpacker) if !unpacker.is_complete() => Err(coding::broken()),
+            _ => Ok(whole.freeze()),
+        }
     }
 
     /// Throws away what nobody wants, within bounds and without keeping the answer waiting.
@@ -137,7 +160,7 @@ mod tests {
     ) -> Result<Bytes, Error> {
         let chunks: Vec<_> =
             chunks.iter().map(|chunk| Ok::<_, ()>(Bytes::from_static(chunk.as_bytes()))).collect();
-        Body::new(stream::iter(chunks), &headers(pairs)).read(8, far()).await
+        Body::new(stream::iter(chunks), &headers(pairs)).read(None, 8, far()).await
     }
 
     #[test]
@@ -148,6 +171,8 @@ mod tests {
             "Application/SCIM+JSON; charset=UTF-8",
             "application/json;charset=utf-8",
             " application/json ",
+            "application/scim+json; charset=\"UTF-8\"; profile=x",
+            "application/json; charset=us-ascii",
             "",
         ] {
             let mut map = HeaderMap::new();
@@ -155,7 +180,15 @@ mod tests {
             assert_eq!(check_media_type(&map), Ok(()), "{good}");
         }
         assert_eq!(check_media_type(&HeaderMap::new()), Ok(()));
-        for bad in ["text/plain", "application/xml", "application/json-patch+json", "json", "*/*"] {
+        for bad in [
+            "text/plain",
+            "application/xml",
+            "application/json-patch+json",
+            "json",
+            "*/*",
+            "application/scim+json; charset=iso-8859-1",
+            "application/json;charset=UTF-16",
+        ] {
             let refused = check_media_type(&headers(&[(CONTENT_TYPE, bad)])).unwrap_err();
             assert_eq!(refused.status, 415, "{bad}");
         }
@@ -181,8 +214,8 @@ mod tests {
         let announced = headers(&[(CONTENT_LENGTH, "4")]);
         let past = Instant::from_std(crate::clock::Stopwatch::start().started());
         let mut slow = Body::new(stream::pending::<Result<Bytes, ()>>(), &announced);
-        assert_eq!(slow.read(8, past).await.unwrap_err().status, 408);
+        assert_eq!(slow.read(None, 8, past).await.unwrap_err().status, 408);
         let mut broken = Body::new(stream::iter([Ok(Bytes::from_static(b"ab")), Err(())]), &announced);
-        assert_eq!(broken.read(8, far()).await.unwrap_err().status, 400);
+        assert_eq!(broken.read(None, 8, far()).await.unwrap_err().status, 400);
     }
 }

@@ -24,6 +24,8 @@ mod scim;
 mod address;
 mod body;
 mod reply;
+mod negotiation;
+mod coding;
 
 /// What every request is answered from.
 struct Site {

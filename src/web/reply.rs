@@ -5,16 +5,25 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, stream};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION,
+    CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::scim::Error;
+use crate::config::COMPRESS_BYTES_NEVER;
+use crate::directory;
+use crate::scim::{Error, Supported};
 use crate::tenants::{Answered, Rest};
+use crate::web::coding::{Coding, Packed, Packer, STEP_BYTES};
 use crate::web::edge::Record;
+use crate::web::negotiation;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/scim+json");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"ICI SCIM\"");
+const MEDIA_TYPES: HeaderValue = HeaderValue::from_static("application/scim+json, application/json");
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip");
+/// What a PATCH may come as (RFC 5789 §3.1); http has no name for it.
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Room for the headers of most answers, with those that hyper adds.
@@ -26,6 +35,10 @@ pub(super) struct Reply {
     headers: HeaderMap,
     body: Vec<u8>,
     rest: Option<Rest>,
+    /// Set when the body is packed while it is sent.
+    packer: Option<Packer>,
+    /// Whether only the head is sent.
+    is_head: bool,
     /// Whether the answer tells no length and sends no body.
     without_length: bool,
     /// Logs the request when it is dropped: with a rest, when that is sent.
@@ -38,8 +51,15 @@ impl Reply {
         let Answered { answer, rest, .. } = answered;
         let mut reply = Reply::new(answer.status, answer.body.unwrap_or_default());
         reply.text(LOCATION, answer.location.as_deref());
+        // RFC 7643 §3.1: the address of the resource in the body is its Content-Location too.
+        if !reply.body.is_empty()
+            && let Some(value) = reply.headers.get(LOCATION).cloned()
+        {
+            reply.headers.insert(CONTENT_LOCATION, value);
+        }
         reply.text(ETAG, answer.etag.as_deref());
         // How long the body would be is not known then, and hyper would tell the length of its first part.
+        reply.is_head = is_head;
         reply.without_length = is_head && rest.is_some();
         reply.rest = rest.filter(|_| !is_head);
         reply
@@ -62,7 +82,63 @@ impl Reply {
             }
             _ => {}
         }
+        match error.supported {
+            Some(Supported::MediaTypes) => {
+                reply.headers.insert(ACCEPT, MEDIA_TYPES);
+            }
+            Some(Supported::ContentCodings) => {
+                reply.headers.insert(ACCEPT_ENCODING, CODINGS);
+            }
+            None => {}
+        }
         reply
+    }
+
+    /// The answer to OPTIONS: the methods that the refusal of it names.
+    pub(super) fn options(refusal: &Error) -> Reply {
+        let mut reply = Reply::new(204, Vec::new());
+        reply.text(ALLOW, refusal.allow);
+        if refusal.allow.is_some_and(|allow| allow.contains("PATCH")) {
+            reply.headers.insert(ACCEPT_PATCH, MEDIA_TYPES);
+        }
+        reply
+    }
+
+    /// Gives the answer the media type that the client likes best, and packs it where the client takes it so and it has
+    /// at least so many bytes. A short one is packed here, a long one while it is sent.
+    pub(super) fn as_wanted(mut self, headers: &HeaderMap, compress_bytes_min: usize) -> Reply {
+        if headers.contains_key(ACCEPT)
+            && let Some(wanted) = negotiation::media_type(headers)
+            && let Some(held) = self.headers.get_mut(CONTENT_TYPE)
+        {
+            *held = wanted;
+        }
+        let in_parts = self.rest.is_some() || self.without_length;
+        let is_large =
+            self.body.len() >= compress_bytes_min || in_parts && compress_bytes_min < COMPRESS_BYTES_NEVER;
+        if !is_large {
+            return self;
+        }
+        self.headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+        match negotiation::coding(headers) {
+            Some(coding) => self.packed(coding),
+            None => self,
+        }
+    }
+
+    fn packed(mut self, coding: Coding) -> Reply {
+        if self.is_head {
+            self.without_length = true;
+        } else if self.rest.is_none() && self.body.len() <= STEP_BYTES {
+            match Packer::whole(coding, &self.body) {
+                Ok(packed) => self.body = packed,
+                Err(_) => return self,
+            }
+        } else {
+            self.packer = Some(Packer::new(coding));
+        }
+        self.headers.insert(CONTENT_ENCODING, coding.header());
+        self
     }
 
     /// Adds the id under which the log knows the request.
@@ -83,7 +159,7 @@ impl Reply {
 
     /// Has the request logged: at once, or when all of the answer is sent.
     pub(super) fn logged_by(mut self, mut record: Record) -> Reply {
-        if self.rest.is_some() {
+        if self.rest.is_some() || self.packer.is_some() {
             self.record = Some(record);
         } else {
             record.answered(self.status(), self.body_bytes());
@@ -99,7 +175,16 @@ impl Reply {
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, MEDIA_TYPE);
         }
-        Reply { status, headers, body, rest: None, without_length: false, record: None }
+        Reply {
+            status,
+            headers,
+            body,
+            rest: None,
+            packer: None,
+            is_head: false,
+            without_length: false,
+            record: None,
+        }
     }
 
     /// Adds a header; a text that no header can hold is left out.
@@ -113,21 +198,19 @@ impl Reply {
 impl warp::Reply for Reply {
     fn into_response(self) -> warp::reply::Response {
         // hyper adds Content-Length, and leaves the body of an answer to HEAD unsent.
-        let mut response = match self.rest {
-            None if self.without_length => {
+        let mut response = match (self.rest, self.packer) {
+            _ if self.without_length => {
                 warp::reply::stream(stream::empty::<Result<Vec<u8>, BrokenOff>>()).into_response()
             }
-            None => warp::reply::Response::new(self.body.into()),
-            Some(rest) => {
-                let first = Some(self.body);
-                warp::reply::stream(Sending {
-                    first,
-                    rest,
-                    bytes: 0,
-                    status: self.status,
-                    record: self.record,
-                })
-                .into_response()
+            (None, None) => warp::reply::Response::new(self.body.into()),
+            (rest, packer) => {
+                let parts = Parts { first: Some(self.body), rest };
+                let body = match packer {
+                    Some(packer) => Outgoing::Packed(Packed::new(parts, packer)),
+                    None => Outgoing::Plain(parts),
+                };
+                let sending = Sending { body, bytes: 0, status: self.status, record: self.record };
+                warp::reply::stream(sending).into_response()
             }
         };
         *response.status_mut() = self.status;
@@ -136,10 +219,35 @@ impl warp::Reply for Reply {
     }
 }
 
-/// A body that is sent while it is being read; its request is logged when this is dropped.
-struct Sending {
+/// The parts of a body as they are read.
+struct Parts {
     first: Option<Vec<u8>>,
-    rest: Rest,
+    rest: Option<Rest>,
+}
+
+impl Stream for Parts {
+    type Item = Result<Vec<u8>, directory::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_next(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// The parts of a body as they are sent.
+enum Outgoing {
+    Plain(Parts),
+    Packed(Packed<Parts>),
+}
+
+/// A body that is sent while it is being read or packed; its request is logged when this is dropped.
+struct Sending {
+    body: Outgoing,
     bytes: usize,
     status: StatusCode,
     record: Option<Record>,
@@ -154,10 +262,10 @@ impl Stream for Sending {
     type Item = Result<Vec<u8>, BrokenOff>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = match self.first.take() {
-            Some(first) => Some(Ok(first)),
-            None => ready!(Pin::new(&mut self.rest).poll_next(cx)),
-        };
+        let next = ready!(match &mut self.body {
+            Outgoing::Plain(parts) => Pin::new(parts).poll_next(cx),
+            Outgoing::Packed(packed) => Pin::new(packed).poll_next(cx),
+        });
         Poll::Ready(match next {
             Some(Ok(part)) => {
                 self.bytes += part.len();

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use crate::config::Access;
 use crate::directory::Ask;
-use crate::scim::Error;
 use crate::scim::endpoint::Operation;
+use crate::scim::{Error, quirks};
 use crate::tenants::{Answered, Caller, Refusal, Snapshot};
 use crate::web::body::Body;
+use crate::web::coding::Coding;
 use crate::web::edge::Record;
 use crate::web::reply::Reply;
-use crate::web::{Head, Request, Site, address, body};
+use crate::web::{Head, Request, Site, address, body, negotiation};
 
 /// What a client is told to wait when the server was too slow: long enough for a burst to pass, short enough
 /// for a person who waits at Okta's screen.
@@ -33,14 +34,18 @@ where
 {
     let Request { head, body } = request;
     let mut body = Body::new(body, &head.headers);
+    // One snapshot from start to end: a reload in between changes nothing for this request.
+    let snapshot = site.tenants.snapshot();
     let asked = Asked { head: &head };
-    let outcome = asked.answer(site, &mut body, record).await;
+    let outcome = asked.answer(site, &snapshot, &mut body, record).await;
     record.set_bytes_in(body.bytes_read());
     body.discard();
-    match outcome {
+    let reply = match outcome {
         Ok(answered) => Reply::answer(answered, head.method == http::Method::HEAD),
+        Err(error) if error.status == 405 && head.method == http::Method::OPTIONS => Reply::options(&error),
         Err(error) => Reply::refusal(&error),
-    }
+    };
+    reply.as_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
 }
 
 /// A request without its body.
@@ -52,6 +57,7 @@ impl Asked<'_> {
     async fn answer<S, B, E>(
         self,
         site: &Site,
+        snapshot: &Arc<Snapshot>,
         body: &mut Body<S>,
         record: &mut Record,
     ) -> Result<Answered, Error>
@@ -60,8 +66,6 @@ impl Asked<'_> {
         B: Buf + Send,
         E: Send,
     {
-        // One snapshot from start to end: a reload in between changes nothing for this request.
-        let snapshot = site.tenants.snapshot();
         let limits = snapshot.settings().server.limits;
         let deadline = record.deadline(Duration::from_secs(limits.request_s));
 
@@ -71,7 +75,8 @@ impl Asked<'_> {
                 "There is nothing at this address; a Base URL ends in /scim/v2/ and the tenant's name.",
             ));
         };
-        let caller = self.authenticate(site, &snapshot, tenant, deadline, record).await?;
+        let tenant = &*address::plain(tenant);
+        let caller = self.authenticate(site, snapshot, tenant, deadline, record).await?;
         record.set_caller(&caller);
 
         let operation = match snapshot.schemas(&caller.tenant) {
@@ -82,10 +87,18 @@ impl Asked<'_> {
         if operation.is_write() && caller.access == Access::ReadOnly {
             return Err(Error::forbidden("This API token may only read; enter one that may also write."));
         }
+        // What a DELETE answers has no media type.
+        if negotiation::media_type(&self.head.headers).is_none()
+            && !matches!(operation, Operation::Delete(..))
+        {
+            let profile = snapshot.options(&caller.tenant).map(|options| options.profile);
+            quirks::answers_json_to_everybody(profile.unwrap_or_default())?;
+        }
         let body = if operation.has_body() {
             body::check_media_type(&self.head.headers)?;
+            let coding = Coding::of_body(&self.head.headers)?;
             // Boxed, so that requests without a body have no room for it.
-            Box::pin(body.read(limits.body_bytes_max, deadline)).await?
+            Box::pin(body.read(coding, limits.body_bytes_max, deadline)).await?
         } else {
             Bytes::new()
         };
@@ -104,7 +117,7 @@ impl Asked<'_> {
                 caller.tenant.as_str(),
             ),
         };
-        match tokio::time::timeout_at(deadline, site.tenants.run(&snapshot, &caller, ask)).await {
+        match tokio::time::timeout_at(deadline, site.tenants.run(snapshot, &caller, ask)).await {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => {
                 if let Some(reason) = error.reason() {

@@ -126,7 +126,7 @@ fn they_are_read_only_and_each_has_one_address() {
         for method in methods {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let refused = site.client.send_with(method, path, None, &[]).expect_error(405, "");
-            assert_eq!(refused.header("allow"), Some("GET, HEAD"));
+            assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
         }
     }
     for path in

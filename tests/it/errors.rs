@@ -43,8 +43,8 @@ fn a_method_that_an_address_does_not_take_is_405_with_the_ones_it_takes() {
     let (one, collection) = (format!("/Users/{id}"), "/Users".to_owned());
     let discovery = "/ServiceProviderConfig".to_owned();
     for (path, methods, takes) in [
-        (&one, ["POST", "OPTIONS", "TRACE", "PURGE"], ["GET", "PUT", "PATCH", "DELETE"].as_slice()),
-        (&collection, ["PUT", "PATCH", "DELETE", "OPTIONS"], &["GET", "POST"]),
+        (&one, ["POST", "LOCK", "TRACE", "PURGE"], ["GET", "PUT", "PATCH", "DELETE"].as_slice()),
+        (&collection, ["PUT", "PATCH", "DELETE", "LOCK"], &["GET", "POST"]),
         (&discovery, ["POST", "PUT", "PATCH", "DELETE"], &["GET"]),
     ] {
         for method in methods {

@@ -21,6 +21,8 @@ mod versions;
 mod discovery;
 mod errors;
 mod http;
+mod manners;
+mod compression;
 mod auth;
 mod isolation;
 mod large_groups;

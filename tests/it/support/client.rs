@@ -1,5 +1,6 @@
 //! A SCIM client that sends what Okta's sends, and checks of every answer what must hold of every answer.
 
+use std::io::Read;
 use std::ops::Index;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -156,6 +157,7 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     /// Null when there is no body.
     pub(crate) json: Value,
+    /// Unpacked.
     pub(crate) body: Vec<u8>,
     asked: String,
 }
@@ -170,11 +172,24 @@ impl Reply {
         body: Vec<u8>,
     ) -> Reply {
         let asked = format!("{method} {path}");
+        let body = match headers.get("content-encoding").map(|value| value.to_str().unwrap()) {
+            None => body,
+            Some(_) if body.is_empty() => body,
+            Some("gzip") => {
+                let mut whole = Vec::new();
+                flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut whole).unwrap();
+                whole
+            }
+            Some(other) => panic!("{asked}: {other}"),
+        };
         let json = if body.is_empty() {
             Value::Null
         } else {
             let kind = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
-            assert_eq!(kind, "application/scim+json", "{asked}: {status}");
+            assert!(
+                ["application/scim+json", "application/json"].contains(&kind),
+                "{asked}: {status} {kind}"
+            );
             serde_json::from_slice(&body)
                 .unwrap_or_else(|_| panic!("{asked}: no JSON: {}", String::from_utf8_lossy(&body)))
         };
@@ -227,6 +242,7 @@ impl Reply {
             let location = self["meta"]["location"].as_str().unwrap_or_default();
             assert!(location.ends_with(id), "{self}");
             assert_eq!(self.header("location"), Some(location), "{self}");
+            assert_eq!(self.header("content-location"), Some(location), "{self}");
             assert_eq!(self.header("etag"), self["meta"]["version"].as_str(), "{self}");
             let related = if self["meta"]["resourceType"] == "User" { "groups" } else { "members" };
             let related = self[related].as_array().unwrap_or_else(|| panic!("{self}: no {related}"));
