@@ -3,7 +3,6 @@
 #![no_main]
 
 use ici_scim::scim::patch::Effort;
-use ici_scim::scim::patch::Effort;
 use ici_scim::scim::resource::Draft;
 use ici_scim::scim::{Kind, Profile, message, patch};
 use ici_scim_fuzz::{BOUNDS, schema_of, user};

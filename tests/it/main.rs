@@ -38,3 +38,4 @@ mod rfc7644;
 mod conformance;
 mod advertised;
 mod patch_model;
+mod linear;
