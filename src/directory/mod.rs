@@ -38,6 +38,9 @@ pub use parts::{Part, TakeParts};
 /// Bodies up to this size are parsed where the request came in; larger ones elsewhere.
 const SHORT_BODY_BYTES_MAX: usize = 16 * 1024;
 
+/// The share of a request's time that a read may take.
+const READ_SHARE: f64 = 0.8;
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
@@ -252,7 +255,8 @@ impl Directory {
     /// What the client did wrong.
     pub fn prepare(&self, options: &Options, actor: &Actor, ask: Ask) -> Result<Work, Error> {
         let schemas = self.schemas(options);
-        let time_max = Duration::from_secs(options.limits.request_s);
+        // A little less than the request has, so that who asks is told why (`tooMany`) before the time is over.
+        let time_max = Duration::from_secs(options.limits.request_s).mul_f64(READ_SHARE);
         let ready = |value: serde_json::Value| Ok(Work::Ready(Answer::json(&value)));
         if ask.operation.is_discovery() {
             query::refuse_filter(&ask.query)?;

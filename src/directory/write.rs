@@ -13,7 +13,7 @@ use crate::scim::patch::{self, Effort, MemberChange, PatchOperation};
 use crate::scim::projection::{self, Projection};
 use crate::scim::resource::{self, Draft};
 use crate::scim::schema::{ResourceSchema, Schemas};
-use crate::scim::{self, Kind, version};
+use crate::scim::{self, Kind, rules, version};
 use crate::store::{self, Action, BadMember, MemberChanges, NewEvent, NewResource, Record, WriteTx};
 
 /// A PATCH of a group with more members than this is answered 204, unless the request asks for attributes.
@@ -63,8 +63,8 @@ impl Write {
                 Err(self.name_taken())
             };
         }
-        let doc = self.with_active(draft.doc, true)?;
-        catalog::check_given(tx, &self.schemas, &self.options, None, &doc)?;
+        let mut doc = self.with_active(draft.doc, true)?;
+        self.hold_to_schema(tx, None, &mut doc)?;
         let members = draft.members.unwrap_or_default();
         let id = uuid::Uuid::new_v4().to_string();
         let now_ms = self.clock.now_ms();
@@ -82,7 +82,7 @@ impl Write {
         if let Some(hash) = password {
             tx.set_password_hash(seq, hash.as_deref())?;
         }
-        self.show(tx, &id, 201)
+        self.show(tx, &id, 201, true)
     }
 
     /// A POST of an inactive user's userName: Okta does that when a person returns (better-auth #11111). The
@@ -96,7 +96,7 @@ impl Write {
     ) -> Result<Answer, Error> {
         let doc = self.with_active(draft.doc, true)?;
         self.put(tx, held, doc, &MemberChanges::default(), password, Some(Action::Restore))?;
-        self.show(tx, &held.id, 201)
+        self.show(tx, &held.id, 201, true)
     }
 
     /// `PUT /Users/{id}`.
@@ -117,7 +117,7 @@ impl Write {
             self.known(tx.replace_members(held.seq, &members, &mut changes)?)?;
         }
         self.put(tx, &held, doc, &changes, password, None)?;
-        self.show(tx, id, 200)
+        self.show(tx, id, 200, true)
     }
 
     /// `PATCH /Users/{id}`.
@@ -133,6 +133,9 @@ impl Write {
         let bounds = self.options.filter_bounds();
         let patched =
             patch::apply(operations, parse_doc(&held)?, self.schema(), bounds, self.options.profile, effort)?;
+        let schema = self.schema();
+        let gave = !schema.shown_as_stored
+            && rules::changes_what_is_on_request(&parse_doc(&held)?, &patched.doc, schema);
         let mut changes = MemberChanges::default();
         for change in &patched.members {
             tx.check_time()?;
@@ -148,7 +151,7 @@ impl Write {
             let etag = Some(version::etag(record.version));
             return Ok(Answer { status: 204, body: None, location: None, etag });
         }
-        self.show(tx, id, 200)
+        self.show(tx, id, 200, gave)
     }
 
     /// `DELETE /Users/{id}`.
@@ -191,7 +194,7 @@ impl Write {
         &self,
         tx: &WriteTx<'_>,
         held: &Record,
-        doc: Map<String, Value>,
+        mut doc: Map<String, Value>,
         members: &MemberChanges,
         password: PasswordHash,
         action: Option<Action>,
@@ -201,7 +204,7 @@ impl Write {
             return Err(self.name_taken());
         }
         let before = parse_doc(held)?;
-        catalog::check_given(tx, &self.schemas, &self.options, Some(&before), &doc)?;
+        self.hold_to_schema(tx, Some(&before), &mut doc)?;
         let doc_changed = before != doc;
         if !doc_changed && members.is_empty() && password.is_none() {
             return Ok(());
@@ -226,6 +229,24 @@ impl Write {
             tx.set_password_hash(held.seq, hash.as_deref())?;
         }
         Ok(())
+    }
+
+    /// Holds a document to what the schema asks of it as a whole, and of the change from what is stored.
+    fn hold_to_schema(
+        &self,
+        tx: &WriteTx<'_>,
+        held: Option<&Map<String, Value>>,
+        doc: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let schema = self.schema();
+        rules::check_required(doc, held, schema)?;
+        if let Some(held) = held {
+            // A PATCH that takes something away was refused before.
+            if rules::keep_immutable(held, doc, schema, rules::Missing::Stays)? {
+                resource::finish(doc, schema)?;
+            }
+        }
+        catalog::check_given(tx, &self.schemas, &self.options, held, doc)
     }
 
     fn event(
@@ -302,14 +323,17 @@ impl Write {
         tx.find(self.kind, id)?.ok_or_else(|| read::unknown(self.kind).into())
     }
 
-    fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16) -> Result<Answer, Error> {
+    /// The answer that shows the resource; `gave` tells whether the request gave what is returned on request only.
+    fn show(&self, tx: &WriteTx<'_>, id: &str, status: u16, gave: bool) -> Result<Answer, Error> {
         let record = self.find_any(tx, id)?;
         if !self.shows {
             let location = Some(projection::location(&self.base_url, self.kind, id));
             return Ok(Answer { status, body: None, location, etag: Some(version::etag(record.version)) });
         }
-        let show =
-            read::Show { tx, schemas: &self.schemas, projection: &self.projection, base_url: &self.base_url };
+        let after_write = gave && !self.schema().shown_as_stored;
+        let after_write = after_write.then(|| self.projection.clone().after_write());
+        let projection = after_write.as_ref().unwrap_or(&self.projection);
+        let show = read::Show { tx, schemas: &self.schemas, projection, base_url: &self.base_url };
         show.answer(&record.seen(), status, &mut Parts::kept())
     }
 }

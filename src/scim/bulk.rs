@@ -72,14 +72,13 @@ impl BulkOperation {
     /// Its `data`, built; null where there is none.
     ///
     /// # Errors
-    /// 400 `invalidSyntax` when a text or number in it cannot be read.
+    /// 400 `invalidSyntax` when a text or number in it cannot be read, or it names something twice.
     pub fn data(&self, body: &[u8]) -> Result<Value, Error> {
         let text = body.get(self.data.clone()).unwrap_or_default();
         if text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(text)
-            .map_err(|_| Error::invalid_syntax("The data of the operation is not valid JSON."))
+        message::build_json(text)
     }
 
     /// Every `bulkId` that its path or `data` refers to.

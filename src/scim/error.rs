@@ -119,6 +119,17 @@ impl Error {
         Error::new(400, Some(ScimType::TooMany), detail)
     }
 
+    /// 400 `invalidVers`
+    pub fn invalid_vers() -> Error {
+        let detail = "This server speaks SCIM 2.0; a Base URL ends in /scim/v2/ and the tenant's name.";
+        Error::new(400, Some(ScimType::InvalidVers), detail)
+    }
+
+    /// 400 `sensitive`
+    pub fn sensitive(detail: impl Into<String>) -> Error {
+        Error::new(400, Some(ScimType::Sensitive), detail)
+    }
+
     /// 400 without a keyword: the request itself is wrong, not its SCIM content.
     pub fn bad_request(detail: impl Into<String>) -> Error {
         Error::new(400, None, detail)

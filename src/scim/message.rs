@@ -1,10 +1,13 @@
 //! Messages around resources: request bodies to JSON, ListResponse, ServiceProviderConfig, ResourceTypes,
 //! Schemas (RFC 7644 §3.4.2, RFC 7643 §5 to §7).
 
-use serde_json::{Value, json};
+use std::collections::HashSet;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, json};
 
 use crate::scim::schema::Schemas;
-use crate::scim::{Error, Kind};
+use crate::scim::{Error, Kind, resource};
 
 /// The URN of the ListResponse message, RFC 7644 §3.4.2.
 pub const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
@@ -12,9 +15,18 @@ pub const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// Reads a request body.
 ///
 /// # Errors
-/// 400 `invalidSyntax` when it is not JSON (the sentence says where), is empty, or is nested deeper than allowed.
+/// 400 `invalidSyntax` when it is not JSON (the sentence says where), is empty, is nested deeper than allowed, or
+/// names something twice in one object.
 pub fn parse_json(body: &[u8], depth_max: usize) -> Result<Value, Error> {
-    read_json(body, depth_max)
+    read_json(body, depth_max).map(|Once(value)| value)
+}
+
+/// Builds a part of a body that [`check_json`] has seen.
+///
+/// # Errors
+/// 400 `invalidSyntax` when a text or number in it cannot be read, or it names something twice in one object.
+pub fn build_json(part: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(part).map(|Once(value)| value).map_err(|error| refusal(&error))
 }
 
 /// Checks a request body without building it. What is left to find when a part of it is read: escapes that make no
@@ -35,14 +47,102 @@ fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], depth_max: usize) -> R
         return Err(Error::invalid_syntax("The request has no body; it needs a JSON object."));
     }
     check_depth(body, depth_max)?;
-    serde_json::from_slice(body).map_err(|error| {
-        // serde_json's own text may quote what was sent; line and column do not.
-        Error::invalid_syntax(format!(
-            "The request body is not valid JSON: it breaks at line {}, column {}.",
-            error.line(),
-            error.column()
-        ))
-    })
+    serde_json::from_slice(body).map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &serde_json::Error) -> Error {
+    if let Some((name, _)) = error.to_string().strip_prefix(TWICE).and_then(|rest| rest.split_once('\n')) {
+        return resource::twice(name);
+    }
+    // serde_json's own text may quote what was sent; line and column do not.
+    Error::invalid_syntax(format!(
+        "The request body is not valid JSON: it breaks at line {}, column {}.",
+        error.line(),
+        error.column()
+    ))
+}
+
+/// Leads the error of an object that names something twice; its name follows, and a line's end.
+const TWICE: &str = "twice:";
+
+/// A JSON value in whose objects no name is there twice. Names of attributes are the same in any case (RFC 7643
+/// §2.1), and whoever reads two of them as one of its choice is told something else than the next reader.
+struct Once(Value);
+
+/// Objects of up to so many members are looked through by comparing; larger ones with a set.
+const FEW_MEMBERS: usize = 16;
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Once, D::Error> {
+        deserializer.deserialize_any(OnceVisitor)
+    }
+}
+
+struct OnceVisitor;
+
+impl<'de> Visitor<'de> for OnceVisitor {
+    type Value = Once;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Once, E> {
+        Ok(Once(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Once, E> {
+        Ok(Once(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Once, E> {
+        Ok(Once(Value::String(value.to_owned())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Once, E> {
+        Ok(Once(Value::String(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Once, A::Error> {
+        let mut made = Vec::new();
+        while let Some(Once(element)) = elements.next_element()? {
+            made.push(element);
+        }
+        Ok(Once(Value::Array(made)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
+        let mut made = Map::new();
+        let mut many = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let is_there = if made.len() < FEW_MEMBERS {
+                made.keys().any(|held: &String| held.eq_ignore_ascii_case(&name))
+            } else {
+                if many.is_empty() {
+                    many.extend(made.keys().map(|held| held.to_ascii_lowercase()));
+                }
+                !many.insert(name.to_ascii_lowercase())
+            };
+            if is_there {
+                return Err(serde::de::Error::custom(format_args!("{TWICE}{}\n", name.escape_debug())));
+            }
+            let Once(value) = members.next_value()?;
+            made.insert(name, value);
+        }
+        Ok(Once(Value::Object(made)))
+    }
 }
 
 /// Counts brackets outside of strings, before anything is built.
@@ -217,6 +317,39 @@ mod tests {
         );
         assert!(parse_json(b"  ", 32).unwrap_err().detail.contains("no body"));
         assert_eq!(parse_json(b"\xef\xbb\xbf{\"a\":1}", 32).unwrap(), json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn a_name_is_there_once_in_each_object_whatever_its_case() {
+        for twice in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"userName":"a","USERNAME":"b"}"#,
+            r#"[{"x":{"displayName":"a","displayname":"b"}}]"#,
+        ] {
+            let refused = parse_json(twice.as_bytes(), 32).unwrap_err();
+            assert!(refused.detail.ends_with(" is there twice."), "{refused}");
+            assert_eq!(refused.scim_type, Some(crate::scim::ScimType::InvalidSyntax));
+        }
+        assert!(parse_json(br#"{"a":{"b":1},"c":{"b":1}}"#, 32).is_ok());
+        let many = |last: &str| {
+            let members: Vec<String> = (0..100).map(|n| format!("\"k{n}\":{n}")).collect();
+            format!("{{{},\"{last}\":0}}", members.join(","))
+        };
+        assert!(parse_json(many("k100").as_bytes(), 32).is_ok());
+        assert_eq!(
+            parse_json(many("K7").as_bytes(), 32).unwrap_err().detail,
+            "The attribute K7 is there twice."
+        );
+    }
+
+    #[test]
+    fn values_are_those_of_the_json() {
+        let text = r#"{"z":[null,true,-1,18446744073709551615,1.5,1e300,"\u00e4\n"],"a":{"b":{}}}"#;
+        assert_eq!(
+            parse_json(text.as_bytes(), 32).unwrap().to_string(),
+            serde_json::from_str::<Value>(text).unwrap().to_string()
+        );
+        assert!(parse_json(b"1e999", 32).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod projection;
 pub mod query;
 pub mod quirks;
 pub mod resource;
+pub mod rules;
 pub mod schema;
 pub mod version;
 

@@ -12,7 +12,7 @@ use crate::scim::path::PatchPath;
 use crate::scim::predicate::{self, Predicate};
 use crate::scim::resource::{self, MemberRef};
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema};
-use crate::scim::{Error, Kind, Profile, quirks};
+use crate::scim::{Error, Kind, Profile, quirks, rules};
 
 mod effort;
 mod target;
@@ -171,6 +171,8 @@ pub fn apply(
     profile: Profile,
     effort: &mut Effort,
 ) -> Result<Patched, Error> {
+    // A document may be large, and most schemas have nothing that is immutable.
+    let held = schema.has_immutable.then(|| doc.clone());
     let mut patching =
         Patching { schema, bounds, profile, effort, result: Patched { doc, members: Vec::new() } };
     for operation in operations {
@@ -185,6 +187,9 @@ pub fn apply(
         if let Some(Value::Object(inside)) = doc.get_mut(&extension.id) {
             target::prune(inside, &extension.attributes);
         }
+    }
+    if let Some(held) = held {
+        rules::keep_immutable(&held, doc, schema, rules::Missing::Refused)?;
     }
     resource::finish(doc, schema)?;
     Ok(patching.result)
@@ -380,6 +385,7 @@ impl Patching<'_> {
                 refuse_read_only(attribute)?;
                 spend_on_change(self.effort, inside.get(&attribute.name), verb, path, &value)?;
                 target::change(&mut inside, attribute, verb, path, value, self.profile)?;
+                check_removal(&inside, attribute, verb)?;
             }
             None => {
                 quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
@@ -423,16 +429,7 @@ impl Patching<'_> {
         let before = held.filter(|_| attribute.name == "active").cloned();
         target::change(doc, attribute, verb, path, value, self.profile)?;
         if !doc.contains_key(&attribute.name) {
-            if attribute.required {
-                return Err(match verb {
-                    Verb::Remove => {
-                        Error::mutability(format!("{} is required and cannot be removed.", attribute.name))
-                    }
-                    Verb::Add | Verb::Replace => {
-                        Error::invalid_value(format!("{} must have a value.", attribute.name))
-                    }
-                });
-            }
+            check_removal(doc, attribute, verb)?;
             // Null says nothing about who may log in, so `active` stays what it was. Removed by name it is gone,
             // and with it the right to log in.
             if let Some(before) = before.filter(|_| verb != Verb::Remove) {
@@ -503,6 +500,17 @@ fn refuse_read_only(attribute: &Attribute) -> Result<(), Error> {
         "groups" => "groups of a user is read-only; change the members of the group instead.".to_owned(),
         name => format!("{name} is read-only."),
     }))
+}
+
+/// What is required must be there after the operation.
+fn check_removal(holder: &Map<String, Value>, attribute: &Attribute, verb: Verb) -> Result<(), Error> {
+    if !attribute.required || holder.contains_key(&attribute.name) {
+        return Ok(());
+    }
+    Err(match verb {
+        Verb::Remove => Error::mutability(format!("{} is required and cannot be removed.", attribute.name)),
+        Verb::Add | Verb::Replace => Error::invalid_value(format!("{} must have a value.", attribute.name)),
+    })
 }
 
 /// An operation on `members` as a change of rows.

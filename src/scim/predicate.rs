@@ -83,8 +83,8 @@ pub enum Operand {
 /// Binds a filter on whole resources.
 ///
 /// # Errors
-/// 400 `invalidFilter` that names the attribute: it is unknown, is never shown, is made of parts, or is compared
-/// in a way, or with a value, that its type does not allow.
+/// 400 `invalidFilter` that names the attribute: it is unknown, is made of parts, or is compared in a way, or with a
+/// value, that its type does not allow; 400 `sensitive` when it is never shown.
 pub fn bind(filter: &Filter, schema: &ResourceSchema) -> Result<Predicate, Error> {
     bind_tree(filter, &Scope::Resource(schema))
 }
@@ -285,12 +285,7 @@ fn find_in_element<'a>(path: &AttrPath, parent: &'a Attribute) -> Result<Found<'
 
 /// The target of a known attribute; `compared` when a value is wanted and not only presence.
 fn known(path: &AttrPath, urn: Option<&str>, attribute: &Attribute, compared: bool) -> Result<Target, Error> {
-    if attribute.returned == Returned::Never {
-        return Err(Error::invalid_filter(format!(
-            "The filter names {}, which is never shown and cannot be searched.",
-            shown(path)
-        )));
-    }
+    never_searched(path, attribute)?;
     let simple_value = |sub: &str| {
         attribute.multi_valued && attribute.sub_attributes.is_empty() && sub.eq_ignore_ascii_case("value")
     };
@@ -310,6 +305,7 @@ fn known(path: &AttrPath, urn: Option<&str>, attribute: &Attribute, compared: bo
         Some(sub) => Some(attribute.sub(sub).ok_or_else(|| missing(path, &attribute.name))?),
     };
     let compared = sub.unwrap_or(attribute);
+    never_searched(path, compared)?;
     Ok(Target {
         urn: urn.map(str::to_owned),
         attribute: attribute.name.clone(),
@@ -318,6 +314,17 @@ fn known(path: &AttrPath, urn: Option<&str>, attribute: &Attribute, compared: bo
         data_type: Some(compared.data_type),
         case_exact: compared.case_exact,
     })
+}
+
+/// A filter stands in the address of a request, and addresses end up in logs (RFC 7644 §7.5.2).
+fn never_searched(path: &AttrPath, attribute: &Attribute) -> Result<(), Error> {
+    if attribute.returned != Returned::Never {
+        return Ok(());
+    }
+    Err(Error::sensitive(format!(
+        "The filter names {}, which is never shown and cannot be searched.",
+        shown(path)
+    )))
 }
 
 fn itself(attribute: &Attribute) -> Target {
@@ -564,7 +571,6 @@ mod tests {
                 r#"x509Certificates gt "x""#,
                 "The filter compares x509Certificates by gt; binary data has no order.",
             ),
-            ("password pr", "The filter names password, which is never shown and cannot be searched."),
             ("nope pr", "The filter names nope, which is not an attribute of User."),
             ("name.nope pr", "The filter names name.nope, which is not an attribute of name."),
             ("title.nope pr", "The filter names title.nope, which is not an attribute of title."),
@@ -583,6 +589,9 @@ mod tests {
         ] {
             assert_eq!(refusal(filter), detail);
         }
+        let sensitive = bound(Kind::User, "password pr").unwrap_err();
+        let detail = "The filter names password, which is never shown and cannot be searched.";
+        assert_eq!(sensitive, Error::sensitive(detail));
         let nope = format!("{ENTERPRISE_USER}:nope pr");
         assert!(refusal(&nope).ends_with(":nope, which is not an attribute of EnterpriseUser."));
     }

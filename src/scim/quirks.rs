@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::scim::Error;
 use crate::scim::filter::{CompareOp, Filter, Literal};
+use crate::scim::schema::Attribute;
+use crate::scim::{Error, fold, rules};
 
 /// What is forgiven a tenant's clients.
 ///
@@ -79,6 +80,64 @@ pub fn takes_numbers_as_text(profile: Profile) -> bool {
 /// `a_plain_string_stands_for_the_value_of_a_complex_attribute`.
 pub fn takes_plain_values(profile: Profile) -> bool {
     !profile.is_strict()
+}
+
+/// Clients send one value for a list of values: Okta's mappings give one e-mail address. RFC 7643 §2.4: an array. (In a
+/// PATCH one value is added to a list by the RFC's own words, §3.5.2.1.) Test:
+/// `strict::what_is_forgiven_by_default_is_refused_by_the_strict_profile`.
+///
+/// # Errors
+/// 400 `invalidValue` where that is not forgiven.
+pub fn takes_one_for_many(one: &Value, place: &str, profile: Profile) -> Result<(), Error> {
+    if profile.is_strict() && *one != "" {
+        return Err(Error::invalid_value(format!("{place} must be a list.")));
+    }
+    Ok(())
+}
+
+/// Clients have types of their own, such as `alias` for an e-mail address. RFC 7643 §7 leaves it to the server whether
+/// `canonicalValues` are the only ones: strict, they are. Test:
+/// `strict::what_is_forgiven_by_default_is_refused_by_the_strict_profile`.
+///
+/// # Errors
+/// 400 `invalidValue` where that is not forgiven.
+pub fn takes_other_values(
+    attribute: &Attribute,
+    text: &str,
+    place: &str,
+    profile: Profile,
+) -> Result<(), Error> {
+    let known = &attribute.canonical_values;
+    let is_known =
+        |value: &String| value == text || (!attribute.case_exact && fold::fold(value) == fold::fold(text));
+    if !profile.is_strict() || known.is_empty() || known.iter().any(is_known) {
+        return Ok(());
+    }
+    Err(Error::invalid_value(format!("{place} must be one of {}.", known.join(", "))))
+}
+
+/// Clients put into references what people entered, such as `www.example.com` for a profile's address. RFC 7643
+/// §2.3.7: a URI that points to what `referenceTypes` names. Test:
+/// `strict::what_is_forgiven_by_default_is_refused_by_the_strict_profile`.
+///
+/// # Errors
+/// 400 `invalidValue` where that is not forgiven.
+pub fn takes_loose_references(
+    attribute: &Attribute,
+    text: &str,
+    place: &str,
+    profile: Profile,
+) -> Result<(), Error> {
+    if !profile.is_strict() || rules::is_reference(text, &attribute.reference_types) {
+        return Ok(());
+    }
+    let types = &attribute.reference_types;
+    let expected = if types.iter().any(|kind| kind == "external" || kind == "uri") {
+        "an absolute URI".to_owned()
+    } else {
+        format!("the address of a {}", types.join(" or "))
+    };
+    Err(Error::invalid_value(format!("{place} must be {expected}.")))
 }
 
 /// The object that a plain string stands for, see [`takes_plain_values`].

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema, Type};
-use crate::scim::{Error, Kind, Profile, datetime, quirks};
+use crate::scim::{Error, Kind, Profile, datetime, quirks, rules};
 
 /// The most characters of a userName, a group's displayName and an externalId: they are keys of an index.
 pub const NAME_CHARS_MAX: usize = 1024;
@@ -246,7 +246,10 @@ pub fn attribute_value(
     let elements = match value {
         Value::Array(elements) => elements,
         Value::Null => return Ok(None),
-        one => vec![one],
+        one => {
+            quirks::takes_one_for_many(&one, place, profile)?;
+            vec![one]
+        }
     };
     check_count(elements.len(), place)?;
     let carries_value = attribute.sub("value").is_some();
@@ -290,7 +293,7 @@ pub fn single_value(
     let expected = match (attribute.data_type, value) {
         (_, Value::Null) => return Ok(None),
         (Type::Boolean, Value::Bool(flag)) => return Ok(Some(Value::Bool(flag))),
-        (_, Value::String(text)) => return text_value(attribute.data_type, text, place, profile),
+        (_, Value::String(text)) => return text_value(attribute, text, place, profile),
         (Type::String | Type::Reference, Value::Number(number)) if quirks::takes_numbers_as_text(profile) => {
             return Ok(Some(Value::String(number.to_string())));
         }
@@ -306,13 +309,27 @@ pub fn single_value(
     Err(Error::invalid_value(format!("{place} must be {expected}.")))
 }
 
-fn text_value(data_type: Type, text: String, place: &str, profile: Profile) -> Result<Option<Value>, Error> {
+fn text_value(
+    attribute: &Attribute,
+    text: String,
+    place: &str,
+    profile: Profile,
+) -> Result<Option<Value>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
     check_text(&text, place)?;
+    let data_type = attribute.data_type;
     let made = match data_type {
-        Type::String | Type::Reference | Type::Binary => Some(Value::String(text)),
+        Type::String => {
+            quirks::takes_other_values(attribute, &text, place, profile)?;
+            Some(Value::String(text))
+        }
+        Type::Reference => {
+            quirks::takes_loose_references(attribute, &text, place, profile)?;
+            Some(Value::String(text))
+        }
+        Type::Binary => rules::is_base64(&text, profile.is_strict()).then_some(Value::String(text)),
         Type::Boolean => quirks::boolean_from_text(&text, profile).map(Value::Bool),
         Type::Integer => quirks::number_from_text::<i64>(&text, profile).map(Value::from),
         Type::Decimal => quirks::number_from_text::<serde_json::Number>(&text, profile).map(Value::Number),
@@ -324,7 +341,8 @@ fn text_value(data_type: Type, text: String, place: &str, profile: Profile) -> R
         Type::Integer => "a whole number",
         Type::Decimal => "a number",
         Type::DateTime => "a date and time such as \"2026-01-31T12:00:00Z\"",
-        Type::String | Type::Reference | Type::Binary | Type::Complex => "a string",
+        Type::Binary => "base64",
+        Type::String | Type::Reference | Type::Complex => "a string",
     };
     made.map(Some).ok_or_else(|| Error::invalid_value(format!("{place} must be {expected}.")))
 }
@@ -351,6 +369,8 @@ fn complex_value(
             continue;
         }
         let (name, value) = match attribute.sub(&key) {
+            // RFC 7644 §3.3 and §3.5.1: what is read-only is passed over.
+            Some(sub) if sub.mutability == Mutability::ReadOnly => continue,
             Some(sub) => {
                 let place = format!("{place}.{}", sub.name);
                 (sub.name.clone(), attribute_value(sub, value, &place, profile)?)
@@ -628,7 +648,7 @@ pub fn twice(key: &str) -> Error {
 }
 
 /// The map with the known attributes first, in the schema's order, and the others as they came.
-fn in_order(mut map: Map<String, Value>, attributes: &[Attribute]) -> Map<String, Value> {
+pub(super) fn in_order(mut map: Map<String, Value>, attributes: &[Attribute]) -> Map<String, Value> {
     let mut ordered = Map::with_capacity(map.len());
     for attribute in attributes {
         if let Some((name, value)) = map.shift_remove_entry(&attribute.name) {

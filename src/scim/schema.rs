@@ -126,6 +126,11 @@ pub struct Attribute {
 }
 
 impl Attribute {
+    /// Whether it, or a sub-attribute, can be set only once.
+    pub fn has_immutable(&self) -> bool {
+        self.mutability == Mutability::Immutable || self.sub_attributes.iter().any(Attribute::has_immutable)
+    }
+
     /// The sub-attribute of that name, whatever its case.
     pub fn sub(&self, name: &str) -> Option<&Attribute> {
         find(&self.sub_attributes, name)
@@ -198,6 +203,8 @@ pub struct ResourceSchema {
     pub extensions: Vec<Extension>,
     /// Whether a stored document may be shown as it is: nothing in it is `returned` `never` or only on request.
     pub shown_as_stored: bool,
+    /// Whether something in a resource can be set only once.
+    pub has_immutable: bool,
 }
 
 /// An extension of a kind of resource (RFC 7643 §3.3).
@@ -223,7 +230,9 @@ impl ResourceSchema {
         let in_documents = |attribute: &&Attribute| !attribute.name.eq_ignore_ascii_case("password");
         let shown_as_stored = core.attributes.iter().filter(in_documents).all(is_shown_as_stored)
             && extensions.iter().flat_map(|extension| &extension.attributes).all(is_shown_as_stored);
-        ResourceSchema { kind, common, core, extensions, shown_as_stored }
+        let of_extensions = || extensions.iter().flat_map(|extension| &extension.attributes);
+        let has_immutable = core.attributes.iter().chain(of_extensions()).any(Attribute::has_immutable);
+        ResourceSchema { kind, common, core, extensions, shown_as_stored, has_immutable }
     }
 
     /// The common or core attribute of that name, whatever its case.

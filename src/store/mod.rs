@@ -44,8 +44,9 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// a user's row with a dozen groups a few hundred. About a millisecond.
 const SHORT_READ_STEPS_MAX: i32 = 20_000;
 
-/// How often a long read looks at the time: about every ten milliseconds.
-const STEPS_BETWEEN_LOOKS: i32 = 200_000;
+/// How often a long read looks at the time: every few milliseconds, and where each step looks into JSON, every few
+/// dozen.
+const STEPS_BETWEEN_LOOKS: i32 = 50_000;
 
 /// A read was not short after all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

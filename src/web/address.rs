@@ -43,6 +43,14 @@ pub(super) fn plain(segment: &str) -> Cow<'_, str> {
     percent_encoding::percent_decode_str(segment).decode_utf8().unwrap_or(Cow::Borrowed(segment))
 }
 
+/// Whether a folded path is below another version of the protocol than ours, such as `/scim/v1` (RFC 7644 §3.13).
+pub(super) fn is_of_another_version(folded: &str) -> bool {
+    let version = folded.strip_prefix("/scim/v").map(|rest| rest.split('/').next().unwrap_or(rest));
+    let is_number =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    version.is_some_and(|version| version != "2" && is_number(version))
+}
+
 /// The address of the tenant, without a trailing slash: below `public_url` where the operator has set it, else
 /// below the host that the client asked for, else below the address we listen on.
 pub(super) fn base_url(
@@ -126,6 +134,20 @@ mod tests {
     fn a_segment_may_be_encoded() {
         for (segment, name) in [("acme", "acme"), ("%61cme", "acme"), ("a%2Fb", "a/b"), ("%ff", "%ff")] {
             assert_eq!(plain(segment), name);
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_from_another_address() {
+        for path in
+            ["/scim/v1", "/scim/v1/acme/Users", "/scim/v3/acme", "/scim/v20/acme", "/scim/v1.1/acme/Users"]
+        {
+            assert!(is_of_another_version(path), "{path}");
+        }
+        for path in
+            ["/scim/v2", "/scim/v2/acme", "/scim/v", "/scim/vx/acme", "/scim", "/v1/acme", "/scim/users"]
+        {
+            assert!(!is_of_another_version(path), "{path}");
         }
     }
 

@@ -71,6 +71,9 @@ impl Asked<'_> {
 
         let path = address::fold(self.head.path());
         let Some((tenant, rest)) = address::split(&path) else {
+            if address::is_of_another_version(&path) {
+                return Err(Error::invalid_vers());
+            }
             return Err(Error::not_found(
                 "There is nothing at this address; a Base URL ends in /scim/v2/ and the tenant's name.",
             ));

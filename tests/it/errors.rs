@@ -30,7 +30,7 @@ fn there_is_a_404_at_every_address_where_nothing_is() {
     }
     let server = Server::shared();
     for target in
-        ["/", "/scim", "/scim/v2", "/scim/v2/", "/scim/v3/t001/Users", "/metrics", "*", "/%", "/a?b=%", "//"]
+        ["/", "/scim", "/scim/v2", "/scim/v2/", "/scim/vx/t001/Users", "/metrics", "*", "/%", "/a?b=%", "//"]
     {
         raw::exchange(server.address(), raw::request("GET", target, &[])).expect_error(404, "");
     }
@@ -238,4 +238,77 @@ fn two_authorizations_or_a_strange_host_are_not_believed() {
             assert!(location.starts_with(&format!("http://{}/", tenant.server.address())), "{location}");
         }
     }
+}
+
+/// Each keyword of RFC 7644 §3.12, table 9, with a request that is answered with it.
+#[test]
+fn each_scim_type_of_the_rfc_is_the_answer_to_something() {
+    let tenant = Tenant::fresh();
+    let client = tenant.client();
+    let id = client.create("/Users", okta::user("ann@x.test")).id();
+    let path = format!("/Users/{id}");
+    let patch = |operation: serde_json::Value| client.patch(&path, okta::patch(json!([operation])));
+    let get = |filter: &str| client.get(&format!("/Users?filter={}", crate::support::client::encode(filter)));
+    let v1 = client.at(format!("http://{}/scim/v1/{}", tenant.server.address(), tenant.name));
+    let replies = [
+        ("invalidFilter", 400, get("userName is \"ann\"")),
+        ("uniqueness", 409, client.post("/Users", okta::user("ANN@x.test"))),
+        ("mutability", 400, patch(json!({ "op": "replace", "path": "id", "value": "mine" }))),
+        ("invalidSyntax", 400, client.post("/Users", json!(["ann"]))),
+        ("invalidPath", 400, patch(json!({ "op": "remove", "path": "emails[" }))),
+        ("noTarget", 400, patch(json!({ "op": "remove", "path": "emails[type eq \"none\"]" }))),
+        ("invalidValue", 400, patch(json!({ "op": "replace", "path": "active", "value": "maybe" }))),
+        ("invalidVers", 400, v1.get("/Users")),
+        ("sensitive", 400, get("password eq \"hunter2\"")),
+        ("tooMany", 400, too_many()),
+    ];
+    for (scim_type, status, reply) in replies {
+        reply.expect_error(status, scim_type);
+    }
+}
+
+/// A filter that would have to look into everybody for longer than a request may take.
+fn too_many() -> crate::support::Reply {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token).limit("request_s", 2));
+    let client = server.client("acme", &token);
+    client.create("/Users", okta::user("first@x.test"));
+    let file = crate::support::file::open_to_write(&server.tenant_file("acme"));
+    file.execute_batch(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+         INSERT INTO resources (kind, id, name, name_key, created_ms, modified_ms, version, doc)
+         SELECT kind, id || n, name || n, name_key || n, created_ms, modified_ms, version, doc FROM resources, n",
+    )
+    .unwrap();
+    let parts: Vec<String> =
+        (0..60).map(|n| format!("emails[value co \"none{n}\" and type ew \"x\"]")).collect();
+    client.get(&format!("/Users?filter={}", crate::support::client::encode(&parts.join(" or "))))
+}
+
+#[test]
+fn an_attribute_that_is_named_twice_is_refused_whatever_the_case() {
+    let client = Tenant::fresh().client();
+    let id = client.create("/Users", okta::user("ann@x.test")).id();
+    let send = |method: Method, path: &str, body: &str| {
+        client.send_with(method, path, Some(body.as_bytes().to_vec()), &[])
+    };
+    for body in [
+        r#"{"userName":"b@x.test","USERNAME":"c@x.test"}"#,
+        r#"{"userName":"b@x.test","userName":"c@x.test"}"#,
+        r#"{"userName":"b@x.test","name":{"givenName":"a","GIVENNAME":"b"}}"#,
+        r#"{"userName":"b@x.test","urn:x:1.0:Y":{"a":{"b":1,"B":2}}}"#,
+    ] {
+        send(Method::POST, "/Users", body).expect_error(400, "invalidSyntax");
+    }
+    let path = format!("/Users/{id}");
+    for body in [
+        r#"{"Operations":[{"op":"replace","value":{"title":"a","TITLE":"b"}}]}"#,
+        r#"{"Operations":[{"op":"replace","path":"name","value":{"givenName":"a","givenname":"b"}}]}"#,
+        r#"{"Operations":[{"op":"add","OP":"remove","path":"title","value":"a"}]}"#,
+    ] {
+        let refused = send(Method::PATCH, &path, body).expect_error(400, "invalidSyntax");
+        assert!(refused.detail().contains("is there twice"), "{refused}");
+    }
+    assert_eq!(client.get(&path)["meta"]["version"], client.get(&path).header("etag").unwrap());
+    assert_eq!(client.get(&path).json.get("title"), None);
 }

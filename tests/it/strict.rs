@@ -76,6 +76,48 @@ const FORGIVEN: &[Leniency] = &[
         "invalidValue",
     ),
     (
+        "one value for a list of them",
+        |it| {
+            let one = json!({ "emails": { "value": "b@x.test", "type": "work" } });
+            it.client.post("/Users", user_with("c1", one))
+        },
+        "invalidValue",
+    ),
+    (
+        "a value beside the canonical ones",
+        |it| {
+            let alias = json!({ "emails": [{ "value": "b@x.test", "type": "alias" }] });
+            it.client.post("/Users", user_with("c2", alias))
+        },
+        "invalidValue",
+    ),
+    (
+        "a PATCH to a value beside the canonical ones",
+        |it| {
+            let value = json!([{ "value": "b@x.test", "type": "alias" }]);
+            it.patch_user(json!([{ "op": "add", "path": "emails", "value": value }]))
+        },
+        "invalidValue",
+    ),
+    (
+        "a reference that is no URI",
+        |it| it.client.post("/Users", user_with("c3", json!({ "profileUrl": "www.example.com/~b" }))),
+        "invalidValue",
+    ),
+    (
+        "a reference to something else than its types",
+        |it| {
+            let manager = json!({ okta::ENTERPRISE: { "manager": { "value": "7", "$ref": "../Groups/7" } } });
+            it.client.post("/Users", user_with("c4", manager))
+        },
+        "invalidValue",
+    ),
+    (
+        "base64 without padding",
+        |it| it.client.post("/Users", user_with("c5", json!({ "x509Certificates": [{ "value": "AAE" }] }))),
+        "invalidValue",
+    ),
+    (
         "a member as a plain id",
         |it| it.patch_group(json!([{ "op": "add", "path": "members", "value": [it.user] }])),
         "invalidValue",
@@ -214,6 +256,9 @@ fn what_the_rfc_allows_is_taken_by_the_strict_profile() {
         { "op": "replace", "path": format!("{}:department", okta::ENTERPRISE), "value": "Sales" },
         { "op": "add", "path": "emails", "value": [{ "type": "work", "value": "a@x.test", "primary": true }] },
         { "op": "replace", "path": "emails[type eq \"work\"].value", "value": "b@x.test" },
+        { "op": "add", "path": "emails", "value": { "type": "HOME", "value": "c@x.test" } },
+        { "op": "add", "path": "photos", "value": [{ "value": "https://example.com/a.png", "type": "photo" }] },
+        { "op": "add", "path": "x509Certificates", "value": [{ "value": "AAE=" }] },
     ]);
     it.patch_user(by_path).expect(200);
     it.patch_group(json!([{ "op": "remove", "path": format!("members[value eq \"{}\"]", it.user) }]))

@@ -186,6 +186,8 @@ fn each_attribute_is_returned_as_its_schema_says() {
     let acme = Acme::new();
     let given = json!({ "desk": 1, "pin": "1234", "notes": "n", "tag": "t" });
     let made = acme.create("a", given).expect(201);
+    // The answer to a write shows what is returned on request, since the write gave it.
+    assert_eq!(made[ACME], json!({ "desk": 1, "notes": "n", "tag": "t" }));
     let get = |query: &str| acme.client.get(&format!("/Users/{}{query}", made.id())).expect(200).json;
     assert_eq!(get("")[ACME], json!({ "desk": 1, "tag": "t" }));
     assert_eq!(acme.client.get("/Users").expect(200).resources()[0][ACME], json!({ "desk": 1, "tag": "t" }));
@@ -193,6 +195,44 @@ fn each_attribute_is_returned_as_its_schema_says() {
     assert_eq!(get("?attributes=userName")[ACME], json!({ "tag": "t" }));
     assert_eq!(get(&format!("?excludedAttributes={ACME}"))[ACME], json!({ "tag": "t" }));
     assert_eq!(get(&format!("?attributes={ACME}:pin"))[ACME], json!({ "tag": "t" }));
+    let filter = encode(&format!("{ACME}:pin eq \"1234\""));
+    acme.client.get(&format!("/Users?filter={filter}")).expect_error(400, "sensitive");
+}
+
+#[test]
+fn a_required_extension_and_a_required_attribute_must_be_there() {
+    let acme = Acme::new();
+    let group = |extension: Option<Value>| {
+        let mut group = okta::group("Crew", &[]);
+        if let Some(extension) = extension {
+            group[TEAM] = extension;
+        }
+        acme.client.post("/Groups", group)
+    };
+    assert!(group(None).expect_error(400, "invalidValue").detail().contains(TEAM));
+    group(Some(json!({ "other": 1 }))).expect_error(400, "invalidValue");
+    let id = group(Some(json!({ "budget": 7 }))).expect(201).id();
+    let remove = json!([{ "op": "remove", "path": format!("{TEAM}:budget") }]);
+    acme.client.patch(&format!("/Groups/{id}"), okta::patch(remove)).expect_error(400, "mutability");
+    acme.client.patch(&format!("/Groups/{id}"), okta::rename(&id, "Crew 2")).expect(200);
+    acme.create("a", json!({ "phones": [{ "type": "work" }] })).expect(201);
+}
+
+#[test]
+fn what_is_immutable_is_set_once() {
+    let acme = Acme::new();
+    let id = acme.create("a", json!({ "desk": 1 })).expect(201).id();
+    let path = format!("/Users/{id}");
+    let patch = |operation: Value| acme.client.patch(&path, okta::patch(json!([operation])));
+    let badge = format!("{ACME}:badge");
+    patch(json!({ "op": "add", "path": badge, "value": "B1" })).expect(200);
+    patch(json!({ "op": "replace", "path": badge, "value": "B1" })).expect(200);
+    patch(json!({ "op": "replace", "path": badge, "value": "B2" })).expect_error(400, "mutability");
+    patch(json!({ "op": "remove", "path": badge })).expect_error(400, "mutability");
+    acme.client.put(&path, user("a", json!({ "badge": "B2" }))).expect_error(400, "mutability");
+    // A body that does not name it leaves it.
+    let put = acme.client.put(&path, user("a", json!({ "desk": 2 }))).expect(200);
+    assert_eq!(put[ACME], json!({ "desk": 2, "badge": "B1" }));
 }
 
 #[test]
@@ -219,6 +259,7 @@ fn a_changed_file_is_noticed_a_faulty_one_changes_nothing_and_old_documents_stay
     acme.client.get("/Users").expect(200);
     // Nobody is kept from being deactivated by a rule that is younger than they are.
     acme.client.patch(&format!("/Users/{id}"), okta::set_active(false)).expect(200);
+    acme.create("b", json!({ "desk": true })).expect_error(400, "invalidValue");
     acme.create("b", json!({ "desk": true, "rate": 1.5 })).expect(201);
 }
 

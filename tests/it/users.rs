@@ -421,6 +421,6 @@ fn a_password_is_dropped_unless_the_tenant_keeps_hashes_and_is_never_on_disk() {
         let bytes = file::bytes(&tenant.file());
         assert!(file::holds(&bytes, "p@x.test"), "the file was read at all");
         assert!(!file::holds(&bytes, "-secret-4711"), "a password is on disk");
-        client.get("/Users?filter=password%20eq%20%22x%22").expect_error(400, "invalidFilter");
+        client.get("/Users?filter=password%20eq%20%22x%22").expect_error(400, "sensitive");
     }
 }

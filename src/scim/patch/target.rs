@@ -6,7 +6,7 @@ use crate::scim::filter::Filter;
 use crate::scim::patch::Verb;
 use crate::scim::path::PatchPath;
 use crate::scim::resource::{attribute_value, check_count, check_key, check_primary, clean, single_value};
-use crate::scim::schema::{Attribute, Type};
+use crate::scim::schema::{Attribute, Mutability, Type};
 use crate::scim::{Error, Profile, fold, matching, predicate, quirks};
 
 /// Changes a known attribute of `holder`, which is a resource or an extension's object.
@@ -67,6 +67,7 @@ fn whole(
         return Ok(None);
     }
     if attribute.multi_valued {
+        let value = in_a_list(value);
         return match verb {
             Verb::Add => {
                 // A primary value that is added takes the place of the one there (RFC 7644 §3.5.2).
@@ -96,6 +97,14 @@ fn whole(
     }
 }
 
+/// One value of a list is a list of one: "a new value is added to the attribute" (RFC 7644 §3.5.2.1).
+fn in_a_list(value: Value) -> Value {
+    match value {
+        Value::Array(_) | Value::Null => value,
+        one => Value::Array(vec![one]),
+    }
+}
+
 fn nothing_left(attribute: &Attribute, value: &Value) -> bool {
     attribute.data_type == Type::Complex && value.as_object().is_some_and(|object| !object.is_empty())
 }
@@ -110,7 +119,8 @@ fn drop_unassigned(held: &mut Value, attribute: &Attribute, value: &Value) {
             Value::Array(list) => list.is_empty(),
             _ => false,
         };
-        if empty {
+        let is_ours = attribute.sub(key).is_some_and(|sub| sub.mutability == Mutability::ReadOnly);
+        if empty && !is_ours {
             held.shift_remove(attribute.sub(key).map_or(key.as_str(), |sub| sub.name.as_str()));
         }
     }
@@ -211,6 +221,9 @@ fn set_sub(
     profile: Profile,
 ) -> Result<(), Error> {
     let known = sub_attribute(attribute, sub)?;
+    if let Some(known) = known.filter(|known| known.mutability == Mutability::ReadOnly) {
+        return Err(Error::mutability(format!("{}.{} is read-only.", attribute.name, known.name)));
+    }
     let name = known.map_or(sub, |known| known.name.as_str());
     let made = match (verb, known) {
         (Verb::Remove, _) => None,

@@ -1,4 +1,4 @@
-//! A look into a tenant's file from outside, beside the running server: read-only, by the documented tables.
+//! A look into a tenant's file from outside, beside the running server: as a rule read-only, by the documented tables.
 
 use std::path::Path;
 
@@ -8,6 +8,13 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) fn open(file: &Path) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(file, flags).unwrap()
+}
+
+/// Opens a tenant's file for writing, to make in a moment what would take requests by the thousand.
+pub(crate) fn open_to_write(file: &Path) -> Connection {
+    let connection = Connection::open(file).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    connection
 }
 
 /// The one number that a query gives.
