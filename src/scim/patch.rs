@@ -328,9 +328,18 @@ impl Patching<'_> {
             Some(urn) => self.at_urn(verb, path, urn, value),
             None => match schema.attribute(&path.attr.name) {
                 Some(attribute) => self.at_attribute(verb, path, attribute, value),
-                None => self.at_unknown_path(verb, path, value),
+                None => match self.extension_of_bare_name(&path.attr.name) {
+                    Some(urn) => self.inside(verb, path, urn, value.unwrap_or(Value::Null)),
+                    None => self.at_unknown_path(verb, path, value),
+                },
             },
         }
+    }
+
+    /// The extension of an attribute that a client names without it; what is kept under that name itself wins.
+    fn extension_of_bare_name(&self, name: &str) -> Option<&'static str> {
+        let urn = quirks::extension_of_bare_name(name, self.profile)?;
+        (self.schema.extension(urn).is_some() && !self.result.doc.contains_key(name)).then_some(urn)
     }
 
     /// A path below a URN: an attribute of an extension, or the extension as a whole.

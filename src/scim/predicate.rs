@@ -4,11 +4,11 @@
 //! out. In particular: `ne` is `not eq`, `eq null` is `not pr`, a multi-valued attribute matches when any of
 //! its elements does, and a complex attribute is compared by its `value`.
 
-use crate::scim::Error;
 use crate::scim::datetime;
 use crate::scim::filter::{AttrPath, CompareOp, Filter, Literal};
 use crate::scim::fold::fold;
 use crate::scim::schema::{Attribute, ResourceSchema, Returned, Type};
+use crate::scim::{Error, Profile, quirks};
 
 /// The longest name that an error message repeats; longer ones may be somebody's data.
 const SHOWN_BYTES_MAX: usize = 128;
@@ -250,6 +250,9 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
         Scope::Unknown => return Ok(Found::Unknown),
     };
     let Some(urn) = &path.urn else {
+        if let Some(found) = in_extension_by_bare_name(path, schema) {
+            return Ok(found);
+        }
         let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, &schema.core.name))?;
         return Ok(Found::Attribute { urn: None, attribute });
     };
@@ -273,6 +276,18 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
     };
     let attribute = extension.attribute(&path.name).ok_or_else(|| missing(path, &extension.name))?;
     Ok(Found::Attribute { urn: Some(&extension.id), attribute })
+}
+
+/// An attribute of an extension that is named without its URN. A filter changes nothing, so it is forgiven in every
+/// profile.
+fn in_extension_by_bare_name<'a>(path: &AttrPath, schema: &'a ResourceSchema) -> Option<Found<'a>> {
+    let urn = quirks::extension_of_bare_name(&path.name, Profile::default())?;
+    if schema.attribute(&path.name).is_some() {
+        return None;
+    }
+    let extension = schema.extension(urn)?;
+    let attribute = extension.attribute(&path.name)?;
+    Some(Found::Attribute { urn: Some(&extension.id), attribute })
 }
 
 fn find_in_element<'a>(path: &AttrPath, parent: &'a Attribute) -> Result<Found<'a>, Error> {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use crate::scim::filter::{CompareOp, Filter, Literal};
-use crate::scim::schema::Attribute;
+use crate::scim::schema::{Attribute, ENTERPRISE_USER};
 use crate::scim::{Error, fold, rules};
 
 /// What is forgiven a tenant's clients.
@@ -168,6 +168,20 @@ pub fn takes_unknown_attributes(name: &str, profile: Profile) -> Result<(), Erro
     }
     let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
     Err(Error::invalid_syntax(format!("{shown} is in no schema of this resource.")))
+}
+
+/// Entra ID calls the Enterprise User's `manager` by its bare name, in the filter by which it asks whether a user has
+/// that manager, and in the path of the PATCH that follows (Microsoft, "Tutorial: Develop and plan provisioning for a
+/// SCIM endpoint", examples 4 and 5); RFC 7644 §3.10 has the URN before it. Gives that URN. Test:
+/// `entra_calls_the_manager_by_its_bare_name`.
+pub fn extension_of_bare_name(name: &str, profile: Profile) -> Option<&'static str> {
+    (!profile.is_strict() && name.eq_ignore_ascii_case("manager")).then_some(ENTERPRISE_USER)
+}
+
+/// Entra ID sends the one `manager` as a list of one (as above, example 5); RFC 7643 §2.4 has a list only for what is
+/// multi-valued. Test: `entra_calls_the_manager_by_its_bare_name`.
+pub fn takes_lists_of_one(profile: Profile) -> bool {
+    !profile.is_strict()
 }
 
 /// The `op` of a PATCH operation. Entra ID sends `Add`, `Replace` and `Remove` (SSOReady #159); RFC 7644 §3.5.2 has

@@ -360,8 +360,17 @@ fn complex_value(
         Value::String(text) if attribute.sub("value").is_some() && quirks::takes_plain_values(profile) => {
             quirks::plain_value(text)
         }
+        Value::Array(mut list) if list.len() == 1 && quirks::takes_lists_of_one(profile) => {
+            // Only the list is forgiven: one inside of it is none of the attribute's forms.
+            return match list.pop() {
+                Some(one @ (Value::Object(_) | Value::String(_))) => {
+                    complex_value(attribute, one, place, profile)
+                }
+                _ => Err(no_object(place)),
+            };
+        }
         Value::Object(object) => object,
-        _ => return Err(Error::invalid_value(format!("{place} must be a JSON object."))),
+        _ => return Err(no_object(place)),
     };
     let mut made = Map::new();
     for (key, value) in object {
@@ -386,6 +395,10 @@ fn complex_value(
         }
     }
     Ok((!made.is_empty()).then(|| Value::Object(in_order(made, &attribute.sub_attributes))))
+}
+
+fn no_object(place: &str) -> Error {
+    Error::invalid_value(format!("{place} must be a JSON object."))
 }
 
 /// A value that no schema knows: kept, without what stands for "unassigned".

@@ -7,6 +7,7 @@
 
 mod support;
 mod okta;
+mod entra;
 mod strict;
 mod tenant_schemas;
 mod entitlements;

@@ -71,6 +71,19 @@ const FORGIVEN: &[Leniency] = &[
         "invalidValue",
     ),
     (
+        "a list of one for the one",
+        |it| {
+            let path = format!("{}:manager", okta::ENTERPRISE);
+            it.patch_user(json!([{ "op": "replace", "path": path, "value": [{ "value": "7" }] }]))
+        },
+        "invalidValue",
+    ),
+    (
+        "the manager by its bare name",
+        |it| it.patch_user(json!([{ "op": "replace", "path": "manager", "value": { "value": "7" } }])),
+        "invalidSyntax",
+    ),
+    (
         "a list of plain texts for one of complex values",
         |it| it.client.post("/Users", user_with("b3", json!({ "emails": ["b@x.test"] }))),
         "invalidValue",
@@ -270,4 +283,33 @@ fn a_create_of_an_inactive_user_is_a_conflict_in_the_strict_profile() {
     let it = Made::of(&Tenant::strict());
     it.patch_user(json!([{ "op": "replace", "path": "active", "value": false }])).expect(200);
     it.client.post("/Users", user("ann@x.test")).expect_error(409, "uniqueness");
+}
+
+#[test]
+fn every_leniency_names_a_test_that_there_is() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src/scim"), root.join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let quirks = std::fs::read_to_string(root.join("src/scim/quirks.rs")).unwrap();
+    let comments: Vec<&str> = quirks.lines().filter_map(|line| line.strip_prefix("///")).collect();
+    let comments = comments.concat();
+    let named: Vec<&str> = comments
+        .split("Test: `")
+        .skip(1)
+        .map(|rest| rest.split('`').next().unwrap().rsplit("::").next().unwrap())
+        .collect();
+    assert!(named.len() >= 15, "{named:?}");
+    for test in named {
+        assert!(sources.contains(&format!("fn {test}()")), "there is no test {test}");
+    }
 }

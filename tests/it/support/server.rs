@@ -305,7 +305,8 @@ struct Pool {
     conflicting: Vec<(String, Token)>,
     password_keeping: Vec<(String, Token)>,
     strict: Vec<(String, Token)>,
-    given: [AtomicUsize; 4],
+    entra: Vec<(String, Token)>,
+    given: [AtomicUsize; 5],
 }
 
 const PLAIN_TENANTS: usize = 320;
@@ -322,6 +323,7 @@ impl Pool {
                 conflicting: make('c', SPECIAL_TENANTS),
                 password_keeping: make('p', SPECIAL_TENANTS),
                 strict: make('s', SPECIAL_TENANTS),
+                entra: make('e', 2 * SPECIAL_TENANTS),
                 given: Default::default(),
             }
         });
@@ -343,6 +345,9 @@ impl Pool {
         }
         for one in &self.strict {
             config = config.tenant(tenant(one).option("profile", "\"strict\""));
+        }
+        for one in &self.entra {
+            config = config.tenant(tenant(one).option("profile", "\"entra\""));
         }
         config
     }
@@ -374,6 +379,11 @@ impl Tenant {
     /// A tenant with `profile = "strict"`.
     pub(crate) fn strict() -> Tenant {
         Tenant::take(&Pool::get().strict, 3)
+    }
+
+    /// A tenant with `profile = "entra"`.
+    pub(crate) fn entra() -> Tenant {
+        Tenant::take(&Pool::get().entra, 4)
     }
 
     fn take(from: &[(String, Token)], which: usize) -> Tenant {
