@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::cli::Globals;
 use crate::cli::output::{self, Failure, Table};
-use crate::cli::{Globals, session};
+use crate::cli::session::{self, Session};
 use crate::clock::{Clock, SystemClock};
 use crate::config::edit::NewToken;
 use crate::config::{self, Access, TenantName, TokenSettings};
-use crate::scim::datetime;
+use crate::scim::{Kind, datetime};
 use crate::secret::{TokenHash, TokenText};
 
 const EXAMPLES: &str = "\
@@ -29,6 +30,7 @@ Examples:
   ici-scim token new acme --name okta
   ici-scim token new acme --name okta-2027 --expires 365d
   ici-scim token new acme --name audit --read-only --expires 2027-06-30
+  ici-scim token new acme --name ada --user ada@example.com
   TOKEN=$(ici-scim token new acme --name script --expires 12h)";
 
 const LIST_EXAMPLES: &str = "\
@@ -77,6 +79,9 @@ pub struct New {
     /// The token may read and may not change anything
     #[arg(long)]
     read_only: bool,
+    /// The user that the token stands for at /Me: user name or id; what the token may do stays the same
+    #[arg(long)]
+    user: Option<String>,
 }
 
 /// Arguments of `token list`.
@@ -112,22 +117,29 @@ fn run_new(new: &New, globals: &Globals) -> anyhow::Result<()> {
     let created_ms = SystemClock.now_ms();
     let expires_ms = new.expires.as_deref().map(|text| expiry(text, created_ms)).transpose()?;
     let access = if new.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let user = match &new.user {
+        Some(user) => Some(Session::open(globals, &new.tenant)?.find_id(Kind::User, user)?),
+        None => None,
+    };
     let token = TokenText::generate()?;
-    let entry =
-        NewToken { name: new.name.clone(), hash: TokenHash::hash(&token)?, created_ms, expires_ms, access };
+    let hash = TokenHash::hash(&token)?;
+    let entry = NewToken { name: new.name.clone(), hash, created_ms, expires_ms, access, user: user.clone() };
     session::edit(globals, |text| config::edit::add_token(text, &new.tenant, &entry))?;
     let until = match expires_ms {
         Some(ms) => format!("expires at {}", shown(ms)),
         None => "never expires".to_owned(),
     };
     output::note(&format!("token {} of tenant {} ({}) {until}", new.name, new.tenant, access.as_str()));
+    if let Some(user) = &user {
+        output::note(&format!("at /Me it stands for the user {user}"));
+    }
     output::note("it is shown only this once; the configuration keeps nothing but its hash");
     output::note("a running server takes it into service by itself");
     if globals.json {
         let expires = expires_ms.map(datetime::format);
         return output::json(&json!({
             "tenant": new.tenant.as_str(), "name": new.name, "access": access.as_str(),
-            "expires": expires, "token": token.expose(),
+            "expires": expires, "user": user, "token": token.expose(),
         }));
     }
     output::line(token.expose())
@@ -139,7 +151,7 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
         return Err(session::unknown_tenant(&settings, tenant).into());
     }
     let now_ms = SystemClock.now_ms();
-    let mut table = Table::new(&["TENANT", "TOKEN", "ACCESS", "CREATED", "EXPIRES", "STATE"]);
+    let mut table = Table::new(&["TENANT", "TOKEN", "ACCESS", "CREATED", "EXPIRES", "STATE", "USER"]);
     let mut all = Vec::new();
     for (tenant, chosen) in &settings.tenants {
         if list.tenant.as_ref().is_some_and(|only| only != tenant) {
@@ -155,11 +167,13 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
                 token.created_ms.map(shown).unwrap_or_default(),
                 token.expires_ms.map_or_else(|| "never".to_owned(), shown),
                 state.to_owned(),
+                token.user.as_deref().unwrap_or("-").to_owned(),
             ]);
             all.push(json!({
                 "tenant": tenant.as_str(), "name": &*token.name, "access": access,
                 "created": token.created_ms.map(datetime::format),
                 "expires": token.expires_ms.map(datetime::format), "state": state,
+                "user": token.user.as_deref(),
             }));
         }
     }

@@ -29,6 +29,8 @@ pub struct NewToken {
     pub expires_ms: Option<i64>,
     /// What it may do.
     pub access: Access,
+    /// The id of the user that it stands for.
+    pub user: Option<String>,
 }
 
 /// Why a text was not edited. One sentence for the operator, without a full stop.
@@ -171,6 +173,9 @@ fn fill(table: &mut dyn TableLike, token: &NewToken) -> Result<(), Error> {
         table.insert("expires", value(datetime(expires_ms)?));
     }
     table.insert("access", value(token.access.as_str()));
+    if let Some(user) = &token.user {
+        table.insert("user", value(user.as_str()));
+    }
     Ok(())
 }
 
@@ -303,6 +308,7 @@ mod tests {
             created_ms: 1_767_323_045_678,
             expires_ms: None,
             access: Access::ReadWrite,
+            user: None,
         }
     }
 

@@ -125,6 +125,8 @@ pub struct TokenSettings {
     pub expires_ms: Option<i64>,
     /// What it may do.
     pub access: Access,
+    /// The id of the user that it stands for at `/Me`; that does not bound what it may do.
+    pub user: Option<Arc<str>>,
 }
 
 /// What POST of a userName does whose user exists and is inactive.
@@ -220,6 +222,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Whether a text has the form of a user's id: a UUID, in lower case, with its dashes.
+pub fn is_user_id(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}
 
 /// Whether `name` can be the name of a token: letters, digits, inner blanks, `.`, `_` and `-`. It stands in
 /// logs and in the event log, so it holds nothing that could be taken for something else there.

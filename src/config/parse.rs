@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::read::{Entry, Section, Source, document};
 use crate::config::tenant_schemas;
 use crate::config::{
     Access, Durability, Error, Limits, OnRecreate, ServerSettings, Settings, TENANT_TOKENS_MAX, TenantName,
-    TenantSettings, TokenSettings, is_token_name,
+    TenantSettings, TokenSettings, is_token_name, is_user_id,
 };
 use crate::scim::Profile;
 use crate::secret::TokenHash;
@@ -25,7 +26,7 @@ const TENANT_KEYS: &[&str] = &[
     "check_entitlements",
     "tokens",
 ];
-const TOKEN_KEYS: &[&str] = &["name", "hash", "created", "expires", "access"];
+const TOKEN_KEYS: &[&str] = &["name", "hash", "created", "expires", "access", "user"];
 
 /// Longest customer's name in characters.
 const NAME_CHARS_MAX: usize = 200;
@@ -214,7 +215,14 @@ fn token(
         Some(entry) => entry.word(Access::WORDS)?,
         None => Access::default(),
     };
-    Ok(TokenSettings { name: name.into(), hash, created_ms, expires_ms, access })
+    let user = section.get("user").map(|entry| user_id(&entry)).transpose()?;
+    Ok(TokenSettings { name: name.into(), hash, created_ms, expires_ms, access, user })
+}
+
+fn user_id(entry: &Entry<'_>) -> Result<Arc<str>, Error> {
+    let expected = "the id of a user, such as \"2819c223-7f76-453a-919d-413861904646\"";
+    let id = entry.text(expected)?;
+    if is_user_id(id) { Ok(id.into()) } else { Err(entry.error(format!("expected {expected}"))) }
 }
 
 fn token_hash(entry: &Entry<'_>) -> Result<TokenHash, Error> {
@@ -441,8 +449,12 @@ tokens = [{{ name = "x", hash = "{second}", expires = 2027-01-02 }}]
             "tenants.toml:4: tenants.a.tokens[0].access: expected \"read-write\" or \"read-only\""
         );
         assert_eq!(
+            token_problem("user = \"ada\""),
+            "tenants.toml:4: tenants.a.tokens[0].user: expected the id of a user, such as \"2819c223-7f76-453a-919d-413861904646\""
+        );
+        assert_eq!(
             token_problem("token = \"ici_secret\""),
-            "tenants.toml:4: tenants.a.tokens[0].token: unknown key; the keys known here are name, hash, created, expires, access"
+            "tenants.toml:4: tenants.a.tokens[0].token: unknown key; the keys known here are name, hash, created, expires, access, user"
         );
     }
 
@@ -531,6 +543,7 @@ tokens = [{{ name = "x", hash = "{second}", expires = 2027-01-02 }}]
         let all = parse(&example(true), "tenants.example.toml").unwrap();
         assert_eq!(all.server.limits, Limits::default());
         let tokens = &all.tenants["acme"].tokens;
+        assert_eq!(tokens[0].user.as_deref(), Some("2819c223-7f76-453a-919d-413861904646"));
         assert_eq!((tokens[0].access, tokens[1].access), (Access::ReadWrite, Access::ReadOnly));
         assert_eq!(all.server.public_url.as_deref(), Some("https://scim.example.com"));
     }

@@ -302,6 +302,7 @@ impl Directory {
             | Operation::Patch(..)
             | Operation::Delete(..)
             | Operation::Bulk => self.prepare_write(options, actor, ask),
+            Operation::Me(_) => Err(Error::Internal { reason: "nobody told which user /Me is".to_owned() }),
         }
     }
 

@@ -32,10 +32,27 @@ pub enum Operation {
     Delete(Kind, String),
     /// `POST /Bulk`, RFC 7644 §3.7.
     Bulk,
+    /// `/Me`, RFC 7644 §3.11: of which user only the caller's token tells; see [`Operation::of_user`].
+    Me(OnMe),
     /// `GET /Licenses`: the entries of a tenant's catalog, by its endpoint.
     ListEntries(String),
     /// `GET /Licenses/{id}`.
     ReadEntry(String, String),
+}
+
+/// What is asked for at `/Me`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMe {
+    /// `GET`
+    Read,
+    /// `POST`
+    Create,
+    /// `PUT`
+    Replace,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
 }
 
 const COLLECTION_ALLOW: &str = "GET, HEAD, POST, OPTIONS";
@@ -67,9 +84,7 @@ impl Operation {
                 _,
                 ["ServiceProviderConfig"] | ["ResourceTypes" | "Schemas"] | ["ResourceTypes" | "Schemas", _],
             ) => Err(Error::method_not_allowed(method, DISCOVERY_ALLOW)),
-            (_, ["Me", ..]) => {
-                Err(Error::not_implemented("/Me is not offered; address the user as /Users/{id}."))
-            }
+            (_, ["Me"]) => Operation::on_me(method),
             ("POST", ["Bulk"]) => Ok(Operation::Bulk),
             (_, ["Bulk"]) => Err(Error::method_not_allowed(method, BULK_ALLOW)),
             (_, [".search"] | ["Users" | "Groups", ".search"]) => {
@@ -104,6 +119,40 @@ impl Operation {
         }
     }
 
+    fn on_me(method: &str) -> Result<Operation, Error> {
+        Ok(Operation::Me(match method {
+            "GET" => OnMe::Read,
+            "POST" => OnMe::Create,
+            "PUT" => OnMe::Replace,
+            "PATCH" => OnMe::Patch,
+            "DELETE" => OnMe::Delete,
+            _ => return Err(Error::method_not_allowed(method, RESOURCE_ALLOW)),
+        }))
+    }
+
+    /// The operation for a caller whose token stands for the user with this id, or for none: `/Me` becomes the user.
+    ///
+    /// # Errors
+    /// At `/Me`, 501 for a token that stands for none, and 403 for a POST of one that does: its user is there.
+    pub fn of_user(self, id: Option<&str>) -> Result<Operation, Error> {
+        let Operation::Me(on_me) = self else { return Ok(self) };
+        let Some(id) = id else {
+            return Err(Error::not_implemented(
+                "This API token stands for no user, so there is no /Me; address the user as /Users/{id}.",
+            ));
+        };
+        let id = id.to_owned();
+        match on_me {
+            OnMe::Read => Ok(Operation::Read(Kind::User, id)),
+            OnMe::Replace => Ok(Operation::Replace(Kind::User, id)),
+            OnMe::Patch => Ok(Operation::Patch(Kind::User, id)),
+            OnMe::Delete => Ok(Operation::Delete(Kind::User, id)),
+            OnMe::Create => Err(Error::forbidden(
+                "This API token stands for one user already; create others by POST to /Users.",
+            )),
+        }
+    }
+
     fn on_collection(method: &str, kind: Kind) -> Result<Operation, Error> {
         match method {
             "GET" => Ok(Operation::List(kind)),
@@ -130,6 +179,7 @@ impl Operation {
             | Operation::Patch(..)
             | Operation::Delete(..)
             | Operation::Bulk => true,
+            Operation::Me(on_me) => *on_me != OnMe::Read,
             Operation::ServiceProviderConfig
             | Operation::ResourceTypes
             | Operation::ResourceType(_)
@@ -158,13 +208,14 @@ impl Operation {
             | Operation::Delete(..)
             | Operation::ListEntries(_)
             | Operation::ReadEntry(..)
+            | Operation::Me(_)
             | Operation::Bulk => false,
         }
     }
 
     /// Whether the request carries a body.
     pub fn has_body(&self) -> bool {
-        self.is_write() && !matches!(self, Operation::Delete(..))
+        self.is_write() && !matches!(self, Operation::Delete(..) | Operation::Me(OnMe::Delete))
     }
 
     /// A name for logs and metrics: bounded in number, free of anything that a client chose.
@@ -186,6 +237,7 @@ impl Operation {
             Operation::Delete(Kind::User, _) => "delete_user",
             Operation::Delete(Kind::Group, _) => "delete_group",
             Operation::Bulk => "bulk",
+            Operation::Me(_) => "me",
             Operation::ListEntries(_) => "list_entries",
             Operation::ReadEntry(..) => "read_entry",
         }
@@ -240,7 +292,29 @@ mod tests {
         let refused = Operation::resolve("DELETE", "/Users").unwrap_err();
         assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, OPTIONS")));
         assert_eq!(Operation::resolve("POST", "/Schemas").unwrap_err().status, 405);
-        assert_eq!(Operation::resolve("GET", "/Me").unwrap_err().status, 501);
         assert_eq!(Operation::resolve("POST", "/Bulk"), Ok(Operation::Bulk));
+    }
+
+    #[test]
+    fn me_is_the_user_that_the_token_stands_for_or_is_not_implemented() {
+        let me = |method: &str| Operation::resolve(method, "/Me").unwrap();
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            assert_eq!(me(method).of_user(None).unwrap_err().status, 501, "{method}");
+        }
+        let own = |method: &str| me(method).of_user(Some("7"));
+        assert_eq!(own("HEAD"), Ok(Operation::Read(Kind::User, "7".into())));
+        assert_eq!(own("PUT"), Ok(Operation::Replace(Kind::User, "7".into())));
+        assert_eq!(own("PATCH"), Ok(Operation::Patch(Kind::User, "7".into())));
+        assert_eq!(own("DELETE"), Ok(Operation::Delete(Kind::User, "7".into())));
+        assert_eq!(own("POST").unwrap_err().status, 403);
+        assert_eq!(Operation::resolve("TRACE", "/Me").unwrap_err().status, 405);
+        assert_eq!(Operation::resolve("GET", "/Me/1").unwrap_err().status, 404);
+        let list = Operation::List(Kind::User);
+        assert_eq!(list.clone().of_user(Some("7")), Ok(list));
+        for (method, writes, has_body) in
+            [("GET", false, false), ("PUT", true, true), ("DELETE", true, false)]
+        {
+            assert_eq!((me(method).is_write(), me(method).has_body()), (writes, has_body), "{method}");
+        }
     }
 }

@@ -39,6 +39,8 @@ pub struct Caller {
     pub token: Arc<str>,
     /// What the token may do.
     pub access: Access,
+    /// The id of the user that the token stands for.
+    pub user: Option<Arc<str>>,
 }
 
 /// A client is turned away.
@@ -108,7 +110,12 @@ impl Tenants {
         if token.expires_ms.is_some_and(|expires_ms| expires_ms <= self.clock.now_ms()) {
             return Err(Refusal::Unauthorized);
         }
-        Ok(Caller { tenant: tenant.clone(), token: Arc::clone(&token.name), access: token.access })
+        Ok(Caller {
+            tenant: tenant.clone(),
+            token: Arc::clone(&token.name),
+            access: token.access,
+            user: token.user.clone(),
+        })
     }
 }
 

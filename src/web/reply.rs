@@ -94,6 +94,14 @@ impl Reply {
         reply
     }
 
+    /// Adds the address of what was asked for, unless the answer tells one already.
+    pub(super) fn with_location(mut self, location: Option<&str>) -> Reply {
+        if !self.headers.contains_key(LOCATION) {
+            self.text(LOCATION, location);
+        }
+        self
+    }
+
     /// The answer to OPTIONS: the methods that the refusal of it names.
     pub(super) fn options(refusal: &Error) -> Reply {
         let mut reply = Reply::new(204, Vec::new());

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::config::Access;
 use crate::directory::Ask;
 use crate::scim::endpoint::Operation;
-use crate::scim::{Error, quirks};
+use crate::scim::{Error, Kind, projection, quirks};
 use crate::tenants::{Answered, Caller, Refusal, Snapshot};
 use crate::web::body::Body;
 use crate::web::coding::Coding;
@@ -37,7 +37,8 @@ where
     // One snapshot from start to end: a reload in between changes nothing for this request.
     let snapshot = site.tenants.snapshot();
     let asked = Asked { head: &head };
-    let outcome = asked.answer(site, &snapshot, &mut body, record).await;
+    let mut located = None;
+    let outcome = asked.answer(site, &snapshot, &mut body, record, &mut located).await;
     record.set_bytes_in(body.bytes_read());
     body.discard();
     let reply = match outcome {
@@ -45,7 +46,9 @@ where
         Err(error) if error.status == 405 && head.method == http::Method::OPTIONS => Reply::options(&error),
         Err(error) => Reply::refusal(&error),
     };
-    reply.as_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
+    reply
+        .with_location(located.as_deref())
+        .as_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
 }
 
 /// A request without its body.
@@ -54,12 +57,14 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// `located` becomes the permanent address of what has been asked for by another one.
     async fn answer<S, B, E>(
         self,
         site: &Site,
         snapshot: &Arc<Snapshot>,
         body: &mut Body<S>,
         record: &mut Record,
+        located: &mut Option<String>,
     ) -> Result<Answered, Error>
     where
         S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
@@ -87,6 +92,10 @@ impl Asked<'_> {
             None => Operation::resolve(self.head.method.as_str(), rest)?,
         };
         record.set_route(operation.label());
+        let operation = match operation {
+            Operation::Me(_) => self.as_user(site, snapshot, &caller, operation, located)?,
+            operation => operation,
+        };
         if operation.is_write() && caller.access == Access::ReadOnly {
             return Err(Error::forbidden("This API token may only read; enter one that may also write."));
         }
@@ -106,19 +115,13 @@ impl Asked<'_> {
             Bytes::new()
         };
 
-        let public_url = snapshot.settings().server.public_url.as_deref();
         let ask = Ask {
             operation,
             query: self.head.query().to_owned(),
             body,
             if_match: list(&self.head.headers, IF_MATCH),
             if_none_match: list(&self.head.headers, IF_NONE_MATCH),
-            base_url: address::base_url(
-                public_url,
-                &self.head.headers,
-                site.listening,
-                caller.tenant.as_str(),
-            ),
+            base_url: self.base_url(site, snapshot, &caller),
         };
         match tokio::time::timeout_at(deadline, site.tenants.run(snapshot, &caller, ask)).await {
             Ok(Ok(answered)) => Ok(answered),
@@ -130,6 +133,26 @@ impl Asked<'_> {
             }
             Err(_) => Err(too_slow(record, "the directory did not answer within request_s")),
         }
+    }
+
+    fn base_url(&self, site: &Site, snapshot: &Snapshot, caller: &Caller) -> String {
+        let public_url = snapshot.settings().server.public_url.as_deref();
+        address::base_url(public_url, &self.head.headers, site.listening, caller.tenant.as_str())
+    }
+
+    /// What is asked for at `/Me`, of the user that the token stands for. Every answer then tells the user's own
+    /// address (RFC 7644 §3.11).
+    fn as_user(
+        &self,
+        site: &Site,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        operation: Operation,
+        located: &mut Option<String>,
+    ) -> Result<Operation, Error> {
+        let id = caller.user.as_deref();
+        *located = id.map(|id| projection::location(&self.base_url(site, snapshot, caller), Kind::User, id));
+        operation.of_user(id)
     }
 
     async fn authenticate(

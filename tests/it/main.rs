@@ -19,6 +19,7 @@ mod filters;
 mod paging;
 mod bulk;
 mod versions;
+mod me;
 mod discovery;
 mod errors;
 mod http;
