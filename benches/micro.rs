@@ -10,9 +10,11 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ici_scim::scim::filter::{Bounds, Filter};
+use ici_scim::scim::message;
 use ici_scim::scim::patch::{self, Effort};
 use ici_scim::scim::predicate;
 use ici_scim::scim::projection::{Projection, Relation, View};
+use ici_scim::scim::resource::Draft;
 use ici_scim::scim::schema::{ResourceSchema, Schemas};
 use ici_scim::scim::{Kind, Profile};
 use serde_json::{Map, Value, json};
@@ -245,5 +247,40 @@ fn projections(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, filters, patches, projections);
+/// Bodies of requests: JSON as such, then a resource with as many values and attributes as one may have.
+fn bodies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("body");
+    for bytes in [64 * 1024, 256 * 1024, 1024 * 1024] {
+        for (name, start, part, end) in [
+            ("brackets", "{\"a\":[0", ",[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]", "]}"),
+            ("unclosed", "", "[", ""),
+            ("objects", "{\"a\":[0", ",{\"b\":1}", "]}"),
+            ("escapes", "{\"a\":\"", "\\u0130", "\"}"),
+            ("blanks", "", " ", "{}"),
+        ] {
+            let text = filled(start, part, end, bytes).into_bytes();
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_function(BenchmarkId::new(format!("hostile, {name}"), bytes), |b| {
+                b.iter(|| black_box(message::parse_json(black_box(&text), 32)))
+            });
+        }
+    }
+    let users = schema_of(Kind::User);
+    for count in [250, 500, 1_000] {
+        let many = (0..count).map(|number| (format!("a{number}"), json!(number)));
+        let mut attributes = Map::from_iter(many.take(count - 2));
+        attributes.insert("userName".to_owned(), json!("user"));
+        for (name, body) in
+            [("many values", Value::Object(user(count))), ("many attributes", Value::Object(attributes))]
+        {
+            group.throughput(Throughput::Bytes(body.to_string().len() as u64));
+            group.bench_function(BenchmarkId::new(format!("hostile, {name}"), count), |b| {
+                b.iter(|| black_box(Draft::from_json(black_box(body.clone()), &users, Profile::Okta)))
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, filters, patches, bodies, projections);
 criterion_main!(benches);
