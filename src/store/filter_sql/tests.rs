@@ -13,6 +13,8 @@ use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Map, Value as Json, json};
 use std::sync::{Arc, LazyLock};
 
+mod own;
+
 const BASE_URL: &str = "https://ici.example/scim/v2/acme";
 const CUSTOM: &str = "urn:acme:1.0:User";
 
