@@ -13,7 +13,7 @@ use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::server::StopSignals;
+use crate::server::{Loops, StopSignals};
 use crate::tenants::{Tenants, take_data_dir};
 
 const AFTER_HELP: &str = "\
@@ -77,10 +77,11 @@ impl Server {
     /// # Errors
     /// One clear sentence when the port is taken or the address is not this machine's.
     pub fn bind(address: SocketAddr) -> anyhow::Result<Server> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        // For what is beside the requests: accepting connections, signals, the watch of the configuration.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("cannot start the threads of the server")?;
+            .context("cannot start the server")?;
         let listener =
             runtime.block_on(TcpListener::bind(address)).map_err(|error| cannot_listen(address, &error))?;
         Ok(Server { runtime, listener })
@@ -118,6 +119,7 @@ impl Server {
             let _watch = tenants.watch();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
+            let loops = Loops::start().context("cannot start the threads of the server")?;
             ready(address)?;
             let (stop, second) = tokio::sync::oneshot::channel();
             let stopping = async move {
@@ -130,16 +132,21 @@ impl Server {
                     Err(_) => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                served = crate::server::run(self.listener, tenants, stopping) => {
+            let ended = tokio::select! {
+                served = crate::server::run(self.listener, tenants, &loops, stopping) => {
                     served.context("the server failed").map(|()| Ended::AllAnswered)
                 }
                 () = second_signal => Ok(Ended::AtOnce),
-            }
+            };
+            // What still runs has nobody to answer to; SQLite's files are whole at any moment.
+            loops.stop(match ended {
+                Ok(Ended::AllAnswered) => Duration::from_secs(stop_s.min(1)),
+                _ => Duration::ZERO,
+            });
+            ended
         })?;
         match ended {
             Ended::AllAnswered => {
-                // What still runs has nobody to answer to; SQLite's files are whole at any moment.
                 self.runtime.shutdown_timeout(Duration::from_secs(stop_s.min(1)));
                 Ok(ExitCode::SUCCESS)
             }

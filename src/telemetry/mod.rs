@@ -6,26 +6,16 @@
 //! The server's lines are written by a thread of their own, many at once: whoever reads them may be slow or stand
 //! still, and requests must not. A command writes its few lines itself.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+mod gather;
 mod json;
 
-/// How long lines are gathered before they are written, when there are any.
-const GATHERING: Duration = Duration::from_millis(5);
-
-/// Lines are written when so many bytes are gathered, however early.
-const GATHERED_BYTES_MAX: usize = 64 * 1024;
-
-/// Lines that wait for the thread that writes them; what comes on top is dropped and counted. A quarter of a second
-/// at the rate of a busy machine, at most a few MiB.
-const LINES_WAITING_MAX: usize = 8 * 1024;
+use gather::{Gatherer, Last};
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +38,7 @@ pub enum Writing {
 /// Writes the last lines when it is dropped; `main` keeps it to its end.
 #[must_use = "dropped at once, it ends the log"]
 pub struct LastLines {
-    _worker: Option<WorkerGuard>,
+    _last: Option<Last>,
 }
 
 /// Starts logging, and makes panics log their place in the source and nothing else.
@@ -62,18 +52,12 @@ pub fn start(filter: &str, format: Option<Format>, writing: Writing) -> Result<L
     let filter = filter_of(filter)?;
     let terminal = io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let (writer, worker) = match writing {
+    let (writer, last) = match writing {
         Writing::AtOnce => (BoxMakeWriter::new(io::stderr), None),
         Writing::Apart => {
-            let lost = Arc::new(OnceLock::new());
-            let gathering = Gathering::new(io::stderr(), GATHERING, Arc::clone(&lost));
-            let (writer, worker) = NonBlockingBuilder::default()
-                .thread_name("log")
-                .buffered_lines_limit(LINES_WAITING_MAX)
-                .lossy(true)
-                .finish(gathering);
-            let _ = lost.set(writer.error_counter());
-            (BoxMakeWriter::new(writer), Some(worker))
+            let started = Gatherer::start(io::stderr());
+            let (lines, last) = started.map_err(|error| format!("the log cannot be started: {error}"))?;
+            (BoxMakeWriter::new(lines), Some(last))
         }
     };
     let lines = tracing_subscriber::fmt()
@@ -87,65 +71,7 @@ pub fn start(filter: &str, format: Option<Format>, writing: Writing) -> Result<L
     };
     started.map_err(|_| "the log has been started before".to_owned())?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(LastLines { _worker: worker })
-}
-
-/// Gathers lines and writes them together: a system call for each would cost a request as much as the rest of its
-/// line does.
-struct Gathering<W> {
-    out: W,
-    lines: Vec<u8>,
-    pause: Duration,
-    /// Counts the lines that found no place; set once there are any writers.
-    lost: Arc<OnceLock<ErrorCounter>>,
-    /// How many of those have been told of.
-    lost_told: usize,
-}
-
-impl<W: Write> Gathering<W> {
-    fn new(out: W, pause: Duration, lost: Arc<OnceLock<ErrorCounter>>) -> Gathering<W> {
-        Gathering { out, lines: Vec::with_capacity(GATHERED_BYTES_MAX), pause, lost, lost_told: 0 }
-    }
-
-    /// What cannot be written is given up: there is nowhere to tell of it.
-    fn write_out(&mut self) {
-        let _ = self.out.write_all(&self.lines).and_then(|()| self.out.flush());
-        self.lines.clear();
-    }
-
-    fn tell_of_lost_lines(&mut self) {
-        let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
-        let new = lost.saturating_sub(self.lost_told);
-        if new > 0 {
-            self.lost_told = lost;
-            tracing::warn!(
-                lines = new,
-                "lines of this log were lost, since whoever reads it did not keep up"
-            );
-        }
-    }
-}
-
-impl<W: Write> Write for Gathering<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.len() + line.len() > GATHERED_BYTES_MAX {
-            self.write_out();
-        }
-        self.lines.extend_from_slice(line);
-        Ok(line.len())
-    }
-
-    /// Called when no more lines wait. The pause lets the next ones gather; nobody is woken for them meanwhile.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "there is no condition to wait for: time is what gathers lines"
-    )]
-    fn flush(&mut self) -> io::Result<()> {
-        self.write_out();
-        self.tell_of_lost_lines();
-        std::thread::sleep(self.pause);
-        Ok(())
-    }
+    Ok(LastLines { _last: last })
 }
 
 /// Whether a stream is a terminal and the person has not asked for plain text (<https://no-color.org>).
@@ -182,47 +108,6 @@ mod tests {
         assert_eq!(filter_of("debug").unwrap().to_string(), "ici_scim=debug,warn");
         assert_eq!(filter_of(" INFO ").unwrap().to_string(), "ici_scim=info,warn");
         assert_eq!(filter_of("off").unwrap().to_string(), "off");
-    }
-
-    #[test]
-    fn lines_are_written_together_and_none_is_kept_back() {
-        let mut out = Vec::new();
-        let mut gathering = Gathering::new(&mut out, Duration::ZERO, Arc::default());
-        gathering.write_all(b"one\n").unwrap();
-        gathering.write_all(b"two\n").unwrap();
-        assert!(gathering.out.is_empty());
-        gathering.flush().unwrap();
-        assert_eq!(*gathering.out, b"one\ntwo\n");
-        gathering.write_all(&vec![b'x'; GATHERED_BYTES_MAX]).unwrap();
-        gathering.write_all(b"three\n").unwrap();
-        assert_eq!(gathering.out.len(), 8 + GATHERED_BYTES_MAX);
-        gathering.flush().unwrap();
-        assert!(out.ends_with(b"xthree\n"));
-    }
-
-    #[test]
-    fn a_log_that_nobody_reads_holds_up_nobody() {
-        // A writer that stands still until the end of the test.
-        struct Stuck(std::sync::mpsc::Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(line.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (go_on, stuck) = std::sync::mpsc::channel();
-        let gathering = Gathering::new(Stuck(stuck), Duration::ZERO, Arc::default());
-        let (mut writer, worker) =
-            NonBlockingBuilder::default().buffered_lines_limit(8).lossy(true).finish(gathering);
-        for _ in 0..100_000 {
-            writer.write_all(b"a line\n").unwrap();
-        }
-        assert!(writer.error_counter().dropped_lines() > 0);
-        drop(go_on);
-        drop(worker);
     }
 
     #[test]

@@ -27,6 +27,10 @@ use tokio::time::{Instant, Sleep};
 use crate::config::Limits;
 use crate::tenants::Tenants;
 
+mod loops;
+
+pub use loops::Loops;
+
 /// Memory for the bytes of a connection that are read and not yet understood; a request whose head is larger is
 /// answered 431. 1,024 connections may so take 64 MiB.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -46,6 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn run(
     listener: TcpListener,
     tenants: Arc<Tenants>,
+    loops: &Loops,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let limits = tenants.snapshot().settings().server.limits;
@@ -69,9 +74,11 @@ pub async fn run(
         match accepted {
             Ok((stream, _)) => {
                 failing = false;
+                // Out of this runtime's poll; the loop that serves it takes it into its own.
+                let Ok(stream) = stream.into_std() else { continue };
                 let limits = tenants.snapshot().settings().server.limits;
                 let connection = serve(stream, service.clone(), limits, graceful.watcher());
-                connections.spawn(async move {
+                loops.spawn(&mut connections, async move {
                     connection.await;
                     drop(slot);
                 });
@@ -104,12 +111,13 @@ async fn stop(graceful: GracefulShutdown, mut connections: JoinSet<()>, within: 
 }
 
 /// Serves one connection under its limits, until it ends or `watcher` says to stop.
-async fn serve<S, B>(stream: TcpStream, service: S, limits: Limits, watcher: Watcher)
+async fn serve<S, B>(stream: std::net::TcpStream, service: S, limits: Limits, watcher: Watcher)
 where
     S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>, Error = Infallible, Future: Send>,
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     // An answer is written in one go; waiting to fill a packet would only hold it back.
     let _ = stream.set_nodelay(true);
     let phase = Arc::new(AtomicU8::new(HEAD));
