@@ -75,6 +75,7 @@ impl Write {
         let version = self.event(tx, now_ms, Action::Create, &id, &changed)?;
         let new = NewResource { kind: self.kind, id: &id, now_ms, version, doc: &doc, text: &text };
         let seq = tx.insert(&new)?;
+        self.keep_unique(tx, seq, None, &doc)?;
         if self.kind == Kind::Group {
             let mut changes = MemberChanges::default();
             self.known(tx.add_members(seq, &members, &mut changes)?)?;
@@ -222,6 +223,7 @@ impl Write {
         let version = self.event(tx, now_ms, action, &held.id, &changed)?;
         if let Some(text) = text {
             tx.update(held, &doc, &text, now_ms, version)?;
+            self.keep_unique(tx, held.seq, Some(&before), &doc)?;
         } else {
             tx.touch(held.seq, now_ms, version)?;
         }
@@ -247,6 +249,27 @@ impl Write {
             }
         }
         catalog::check_given(tx, &self.schemas, &self.options, held, doc)
+    }
+
+    /// Keeps the values that one resource of the kind may have.
+    fn keep_unique(
+        &self,
+        tx: &WriteTx<'_>,
+        seq: i64,
+        held: Option<&Map<String, Value>>,
+        doc: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let unique = &self.schema().unique;
+        tx.keep_unique_attributes(self.kind, unique)?;
+        for change in rules::unique_changes(held, doc, unique) {
+            if !tx.set_unique_value(self.kind, seq, &change)? {
+                let (noun, name) = (self.kind.noun(), change.name);
+                return Err(
+                    scim::Error::uniqueness(format!("A {noun} with this {name} already exists.")).into()
+                );
+            }
+        }
+        Ok(())
     }
 
     fn event(

@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::scim::Error;
 use crate::scim::resource::in_order;
-use crate::scim::schema::{Attribute, Extension, Mutability, ResourceSchema, Returned, Type};
+use crate::scim::schema::{Attribute, Extension, Mutability, ResourceSchema, Returned, Type, Uniqueness};
+use crate::scim::{Error, fold};
 
 /// Refuses a resource that lacks what is required: an extension, an attribute of an extension that it has, or a
 /// sub-attribute. `held` is the resource as it was stored, where it was. (The core attributes are looked at in
@@ -188,6 +188,70 @@ fn refusal(name: &str, within: &str) -> Error {
     Error::mutability(format!("{name}{of} is immutable: once set, it can be neither changed nor removed."))
 }
 
+/// An attribute of a tenant's own whose value one resource of the kind may have (`uniqueness: server`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    /// The extension's URN, a colon, the attribute's name.
+    pub attribute: String,
+    /// The extension's URN.
+    pub urn: String,
+    /// The attribute's name.
+    pub name: String,
+    /// Whether texts that differ in case are different.
+    pub case_exact: bool,
+}
+
+/// A change of the value of a unique attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueValue<'a> {
+    /// As [`Unique::attribute`].
+    pub attribute: &'a str,
+    /// The attribute's name.
+    pub name: &'a str,
+    /// What was stored, as it is compared.
+    pub before: Option<String>,
+    /// What is to be stored, as it is compared.
+    pub now: Option<String>,
+}
+
+/// The attributes of extensions that are unique. (Those of the core schemas have indexes of their own.)
+pub fn unique_attributes(extensions: &[Extension]) -> Vec<Unique> {
+    let mut found = Vec::new();
+    for extension in extensions {
+        let unique = |attribute: &&Attribute| attribute.uniqueness == Uniqueness::Server;
+        found.extend(extension.attributes.iter().filter(unique).map(|attribute| Unique {
+            attribute: format!("{}:{}", extension.id, attribute.name),
+            urn: extension.id.clone(),
+            name: attribute.name.clone(),
+            case_exact: attribute.case_exact,
+        }));
+    }
+    found
+}
+
+/// The changes of unique values between two documents. What stays is none, so that a resource which shared its value
+/// with another before the attribute was declared unique can still be changed.
+pub fn unique_changes<'a>(
+    held: Option<&Map<String, Value>>,
+    doc: &Map<String, Value>,
+    unique: &'a [Unique],
+) -> Vec<UniqueValue<'a>> {
+    let value = |map: &Map<String, Value>, unique: &Unique| {
+        let text = match map.get(&unique.urn)?.get(&unique.name)? {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some(if unique.case_exact { text } else { fold::fold(&text) })
+    };
+    let changes = unique.iter().map(|unique| UniqueValue {
+        attribute: &unique.attribute,
+        name: &unique.name,
+        before: held.and_then(|held| value(held, unique)),
+        now: value(doc, unique),
+    });
+    changes.filter(|change| change.before != change.now).collect()
+}
+
 /// Whether a change touches something that is returned on request only: the answer then shows it (RFC 7643 §2.2).
 pub fn changes_what_is_on_request(
     held: &Map<String, Value>,
@@ -347,6 +411,25 @@ mod tests {
         let desk = |value: &str, floor: i64| json!({ "desks": [{ "value": value, "floor": floor }] });
         assert!(kept(desk("1", 2), desk("1", 3), Missing::Stays).is_err());
         assert!(kept(desk("1", 2), desk("9", 3), Missing::Stays).is_ok());
+    }
+
+    #[test]
+    fn a_unique_value_that_stays_is_no_change() {
+        let unique = [Unique {
+            attribute: format!("{ACME}:badge"),
+            urn: ACME.to_owned(),
+            name: "badge".to_owned(),
+            case_exact: false,
+        }];
+        let changes = |held: Option<Value>, now: Value| {
+            let changes = unique_changes(held.map(doc).as_ref(), &doc(now), &unique);
+            changes.into_iter().map(|change| (change.before, change.now)).collect::<Vec<_>>()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(changes(None, json!({ "badge": "B1" })), [(None, text("b1"))]);
+        assert_eq!(changes(Some(json!({ "badge": "b1" })), json!({ "badge": "B1" })), []);
+        assert_eq!(changes(Some(json!({ "badge": "b1" })), Value::Null), [(text("b1"), None)]);
+        assert_eq!(changes(Some(Value::Null), json!({ "badge": 7 })), [(None, text("7"))]);
     }
 
     #[test]

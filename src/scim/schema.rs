@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::scim::Kind;
 use crate::scim::catalog::{Catalog, Class};
+use crate::scim::rules::{Unique, unique_attributes};
 
 pub mod own;
 
@@ -205,6 +206,8 @@ pub struct ResourceSchema {
     pub shown_as_stored: bool,
     /// Whether something in a resource can be set only once.
     pub has_immutable: bool,
+    /// The attributes of extensions whose values are unique.
+    pub unique: Vec<Unique>,
 }
 
 /// An extension of a kind of resource (RFC 7643 §3.3).
@@ -232,7 +235,8 @@ impl ResourceSchema {
             && extensions.iter().flat_map(|extension| &extension.attributes).all(is_shown_as_stored);
         let of_extensions = || extensions.iter().flat_map(|extension| &extension.attributes);
         let has_immutable = core.attributes.iter().chain(of_extensions()).any(Attribute::has_immutable);
-        ResourceSchema { kind, common, core, extensions, shown_as_stored, has_immutable }
+        let unique = unique_attributes(&extensions);
+        ResourceSchema { kind, common, core, extensions, shown_as_stored, has_immutable, unique }
     }
 
     /// The common or core attribute of that name, whatever its case.

@@ -22,6 +22,7 @@ mod error;
 mod resources;
 mod members;
 mod list;
+mod uniques;
 mod entries;
 mod events;
 mod filter_sql;

@@ -25,6 +25,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0001_init.sql")),
     M::up(include_str!("../../schema/tenant/0002_entries.sql")),
     M::up(include_str!("../../schema/tenant/0003_nestings.sql")),
+    M::up(include_str!("../../schema/tenant/0004_uniques.sql")),
 ];
 
 /// How long a connection waits for another process's transaction.

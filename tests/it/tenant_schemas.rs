@@ -25,6 +25,7 @@ fn acme_schema() -> Value {
             { "name": "pin", "type": "string", "mutability": "writeOnly", "returned": "never" },
             { "name": "notes", "type": "string", "returned": "request" },
             { "name": "tag", "type": "string", "returned": "always" },
+            { "name": "locker", "type": "string", "uniqueness": "server" },
             {
                 "name": "phones", "type": "complex", "multiValued": true,
                 "subAttributes": [
@@ -233,6 +234,44 @@ fn what_is_immutable_is_set_once() {
     // A body that does not name it leaves it.
     let put = acme.client.put(&path, user("a", json!({ "desk": 2 }))).expect(200);
     assert_eq!(put[ACME], json!({ "desk": 2, "badge": "B1" }));
+}
+
+#[test]
+fn what_is_unique_one_resource_has_from_when_it_is_declared_to_when_it_is_not() {
+    let acme = Acme::new();
+    let declare = |uniqueness: &str| {
+        let mut schema = acme_schema();
+        schema["attributes"][10]["uniqueness"] = json!(uniqueness);
+        assert_eq!(schema["attributes"][10]["name"], "locker");
+        acme.write("acme.json", &schema.to_string());
+        let is_in_force =
+            || acme.client.get(&format!("/Schemas/{ACME}"))["attributes"][10]["uniqueness"] == uniqueness;
+        until("the changed schema is in force", is_in_force);
+    };
+    let locker = |value: &str| json!({ "locker": value });
+    let a = acme.create("a", locker("L1")).expect(201).id();
+    let refused = acme.create("b", locker("l1")).expect_error(409, "uniqueness");
+    assert_eq!(refused.detail(), "A user with this locker already exists.");
+    let b = acme.create("b", locker("L2")).expect(201).id();
+    let change = |id: &str, value: &str| {
+        let operation = json!({ "op": "replace", "path": format!("{ACME}:locker"), "value": value });
+        acme.client.patch(&format!("/Users/{id}"), okta::patch(json!([operation])))
+    };
+    change(&b, "L1").expect_error(409, "uniqueness");
+    change(&a, "L3").expect(200);
+    change(&b, "L1").expect(200);
+    acme.client.delete(&format!("/Users/{b}")).expect(204);
+    change(&a, "L1").expect(200);
+
+    declare("none");
+    let c = acme.create("c", locker("L1")).expect(201).id();
+    acme.create("d", locker("L4")).expect(201);
+    // What is stored already is gathered; those who share a value stay as they are.
+    declare("server");
+    acme.create("e", locker("L4")).expect_error(409, "uniqueness");
+    acme.client.patch(&format!("/Users/{c}"), okta::set_active(false)).expect(200);
+    change(&c, "L5").expect(200);
+    acme.create("e", locker("L1")).expect_error(409, "uniqueness");
 }
 
 #[test]

@@ -224,14 +224,29 @@ fn check_meaning(attribute: &Attribute, parent: &str, top: bool) -> Result<(), S
     if attribute.mutability == Mutability::ReadOnly && attribute.returned == Returned::Never {
         return wrong("nobody can write it and nobody is shown it");
     }
-    if attribute.uniqueness != Uniqueness::None {
-        return wrong("uniqueness can only be \"none\" for attributes of your own");
+    if let Some(problem) = check_uniqueness(attribute, top) {
+        return wrong(problem);
     }
     let is_primary = attribute.name.eq_ignore_ascii_case("primary") && !top;
     if is_primary && attribute.data_type != Type::Boolean {
         return wrong("primary is a boolean (RFC 7643, section 2.4)");
     }
     attribute.sub_attributes.iter().try_for_each(|sub| check_meaning(sub, &place, false))
+}
+
+/// What cannot be unique, and why.
+fn check_uniqueness(attribute: &Attribute, top: bool) -> Option<&'static str> {
+    let has_one_key = matches!(attribute.data_type, Type::String | Type::Integer | Type::Reference);
+    match attribute.uniqueness {
+        Uniqueness::None => None,
+        Uniqueness::Global => {
+            Some("uniqueness \"global\" cannot be kept, since tenants are apart; \"server\" can")
+        }
+        Uniqueness::Server if !top || attribute.multi_valued || !has_one_key => {
+            Some("only a single string, integer or reference, and no sub-attribute, can be unique")
+        }
+        Uniqueness::Server => None,
+    }
 }
 
 #[cfg(test)]
@@ -282,7 +297,8 @@ mod tests {
             (string(json!({ "required": "yes" })), "required must be true or false"),
             (string(json!({ "mutability": "readonly" })), "mutability must be one of"),
             (string(json!({ "returned": "sometimes" })), "returned must be one of"),
-            (string(json!({ "uniqueness": "server" })), "uniqueness can only be"),
+            (string(json!({ "uniqueness": "global" })), "tenants are apart"),
+            (string(json!({ "uniqueness": "server", "multiValued": true })), "can be unique"),
             (string(json!({ "canonicalValues": [1] })), "canonicalValues must be a list of texts"),
             (string(json!({ "mutability": "readOnly", "required": true })), "nobody could give it"),
             (string(json!({ "mutability": "writeOnly" })), "returned \"never\""),
