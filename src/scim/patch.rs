@@ -397,7 +397,8 @@ impl Patching<'_> {
                 check_removal(&inside, attribute, verb)?;
             }
             None => {
-                quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
+                quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)
+                    .map_err(as_path_error)?;
                 target::change_unknown(&mut inside, verb, path, value)?;
             }
         }
@@ -449,6 +450,7 @@ impl Patching<'_> {
     }
 
     fn at_unknown(&mut self, verb: Verb, key: &str, value: Option<Value>) -> Result<(), Error> {
+        quirks::takes_unknown_attributes(key, self.profile)?;
         self.at_unknown_path(verb, &attribute_path(key), value)
     }
 
@@ -459,7 +461,7 @@ impl Patching<'_> {
         {
             return Ok(());
         }
-        quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile)?;
+        quirks::takes_unknown_attributes(&path.attr.to_string(), self.profile).map_err(as_path_error)?;
         let value = value.unwrap_or(Value::Null);
         spend_on_change(self.effort, self.result.doc.get(&path.attr.name), verb, path, &value)?;
         target::change_unknown(&mut self.result.doc, verb, path, value)

@@ -114,7 +114,7 @@ impl Reply {
 
     /// Gives the answer the media type that the client likes best, and packs it where the client takes it so and it has
     /// at least so many bytes. A short one is packed here, a long one while it is sent.
-    pub(super) fn as_wanted(mut self, headers: &HeaderMap, compress_bytes_min: usize) -> Reply {
+    pub(super) fn into_wanted(mut self, headers: &HeaderMap, compress_bytes_min: usize) -> Reply {
         if headers.contains_key(ACCEPT)
             && let Some(wanted) = negotiation::media_type(headers)
             && let Some(held) = self.headers.get_mut(CONTENT_TYPE)
@@ -214,7 +214,7 @@ impl warp::Reply for Reply {
             (rest, packer) => {
                 let parts = Parts { first: Some(self.body), rest };
                 let body = match packer {
-                    Some(packer) => Outgoing::Packed(Packed::new(parts, packer)),
+                    Some(packer) => Outgoing::Packed(Box::new(Packed::new(parts, packer))),
                     None => Outgoing::Plain(parts),
                 };
                 let sending = Sending { body, bytes: 0, status: self.status, record: self.record };
@@ -250,7 +250,7 @@ impl Stream for Parts {
 /// The parts of a body as they are sent.
 enum Outgoing {
     Plain(Parts),
-    Packed(Packed<Parts>),
+    Packed(Box<Packed<Parts>>),
 }
 
 /// A body that is sent while it is being read or packed; its request is logged when this is dropped.

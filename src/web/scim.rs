@@ -48,7 +48,7 @@ where
     };
     reply
         .with_location(located.as_deref())
-        .as_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
+        .into_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
 }
 
 /// A request without its body.

@@ -81,7 +81,7 @@ const FORGIVEN: &[Leniency] = &[
     (
         "the manager by its bare name",
         |it| it.patch_user(json!([{ "op": "replace", "path": "manager", "value": { "value": "7" } }])),
-        "invalidSyntax",
+        "invalidPath",
     ),
     (
         "a list of plain texts for one of complex values",
@@ -158,7 +158,7 @@ const FORGIVEN: &[Leniency] = &[
     (
         "a PATCH of an attribute that no schema has",
         |it| it.patch_user(json!([{ "op": "add", "path": "shoeSize", "value": 42 }])),
-        "invalidSyntax",
+        "invalidPath",
     ),
     (
         "a PATCH without path of an attribute that no schema has",
