@@ -42,7 +42,11 @@ pub fn run(_: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     let mut tenants = Vec::with_capacity(settings.tenants.len());
     for (tenant, chosen) in &settings.tenants {
         warnings.extend(token_warnings(tenant, chosen, SystemClock.now_ms()));
-        tenants.push(file_report(tenant, &settings));
+        let report = file_report(tenant, &settings);
+        if report["problem"].is_null() {
+            warnings.extend(user_warnings(tenant, chosen, &settings)?);
+        }
+        tenants.push(report);
     }
     warnings.extend(stray_files(&settings));
     let broken = tenants.iter().filter(|tenant| !tenant["problem"].is_null()).count();
@@ -111,6 +115,34 @@ fn token_warnings(tenant: &TenantName, chosen: &TenantSettings, now_ms: i64) -> 
         ));
     }
     warnings
+}
+
+/// Tokens that stand for a user who is not there: their `/Me` is 404.
+fn user_warnings(
+    tenant: &TenantName,
+    chosen: &TenantSettings,
+    settings: &Settings,
+) -> anyhow::Result<Vec<String>> {
+    let bound: Vec<_> =
+        chosen.tokens.iter().filter_map(|token| Some((&token.name, token.user.as_deref()?))).collect();
+    if bound.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A file that is not there has nobody in it, and is not made for this.
+    let session = match file_of(&settings.server.data_dir, tenant).try_exists() {
+        Ok(true) => Some(Session::with(settings, tenant)?),
+        _ => None,
+    };
+    let mut warnings = Vec::new();
+    for (name, id) in bound {
+        let filter = format!("id eq \"{id}\"");
+        let there = session.as_ref().map_or(Ok(0), |session| session.count(Kind::User, Some(&filter)))?;
+        if there == 0 {
+            warnings
+                .push(format!("tenant {tenant}: token {name} stands for the user {id}, who is not there"));
+        }
+    }
+    Ok(warnings)
 }
 
 /// What can be said of a tenant's file. One that is not there yet is not made for this.

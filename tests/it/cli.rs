@@ -259,6 +259,11 @@ fn a_token_may_stand_for_a_user_who_is_there() {
     assert!(fs::read_to_string(folder.config()).unwrap().contains(&format!("user = \"{user}\"")));
     assert_eq!(folder.json(&["token", "list", "acme"])[1]["user"], user);
     assert!(folder.done(&["token", "list", "acme"]).contains(&user));
+    let warned =
+        |folder: &Folder| folder.json(&["check"])["warnings"].to_string().contains("who is not there");
+    assert!(!warned(&folder));
+    folder.done(&["user", "delete", "acme", "ada@x.test", "--yes"]);
+    assert!(warned(&folder));
 }
 
 #[test]

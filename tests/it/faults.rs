@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::file;
 use crate::support::server::{BINARY, run_to_end};
-use crate::support::{Client, Config, Server, TenantConfig, Token, until};
+use crate::support::{Client, Config, Server, TenantConfig, Token, okta, until};
 
 /// A request to a server that may die at any moment: status and body, if an answer came.
 fn attempt(client: &Client, token: &Token, method: Method, path: &str, body: &Value) -> Option<(u16, Value)> {
@@ -218,6 +218,34 @@ fn the_folder_is_free_only_when_a_server_that_stops_slowly_can_commit_no_more() 
     assert!(server.ended().success());
     assert!(lock.try_lock().is_ok(), "the lock ends with the process");
     assert_ne!(late.join().unwrap(), Some(201), "what was cut off was not acknowledged");
+}
+
+#[test]
+fn a_write_that_takes_too_long_is_refused_whole_and_others_go_on() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token).limit("write_ms_max", 100));
+    let client = server.client("acme", &token);
+    let emails: Vec<Value> =
+        (0..1_000).map(|n| json!({ "value": format!("{n}@x.test"), "type": format!("t{n}") })).collect();
+    let id = client.create("/Users", json!({ "userName": "ann@x.test", "emails": emails })).id();
+    let change = |n: usize| json!({ "op": "replace", "path": format!("emails[type eq \"t{n}\"].display"), "value": "x" });
+    let patch = json!({ "schemas": [okta::PATCH], "Operations": (0..40).map(change).collect::<Vec<_>>() });
+    let mut operations: Vec<Value> = vec![
+        json!({ "method": "POST", "path": "/Users", "bulkId": "b", "data": { "userName": "bob@x.test" } }),
+    ];
+    operations.resize(900, json!({ "method": "PATCH", "path": format!("/Users/{id}"), "data": patch }));
+    let body =
+        json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations });
+    let before = client.get(&format!("/Users/{id}")).json;
+    let refused = client.post("/Bulk", body).expect_error(503, "");
+    assert!(
+        refused.header("retry-after").is_some()
+            && refused["detail"].as_str().unwrap().contains("smaller parts"),
+        "{refused}"
+    );
+    assert_eq!(client.get(&format!("/Users/{id}")).json, before);
+    assert_eq!(client.get("/Users").expect(200)["totalResults"], 1);
+    client.create("/Users", json!({ "userName": "bob@x.test" }));
 }
 
 #[test]
