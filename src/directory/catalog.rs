@@ -1,16 +1,19 @@
 //! Catalogs of entitlements and roles: shown to clients, changed by the operator, and what users may be given held
 //! against them.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::directory::leading::At;
 use crate::directory::{Answer, Directory, Error, Options, ReadWork};
 use crate::scim::catalog::{self, Catalog, Entry};
 use crate::scim::projection::Projection;
-use crate::scim::query::Query;
+use crate::scim::query::{Paging, Query};
 use crate::scim::schema::Schemas;
+use crate::scim::sort::{self, Direction, Key};
 use crate::scim::{self, matching, message};
 use crate::store::{PutEntry, ReadTx, WriteTx};
 
@@ -23,33 +26,108 @@ pub(super) fn at<'a>(schemas: &'a Schemas, endpoint: &str) -> Result<&'a Catalog
     found.ok_or_else(|| scim::Error::not_found("There is nothing at this address."))
 }
 
-/// `GET /Licenses`. A catalog is small, so a filter is tested on every entry.
+/// `GET /Licenses` and `POST /Licenses/.search`. A catalog is small, so it is filtered and sorted here.
 pub(super) fn list(schemas: Arc<Schemas>, catalog: Catalog, query: Query, base_url: String) -> ReadWork {
+    let query = query.of_catalog(&catalog.endpoint);
     let run = move |tx: &ReadTx<'_>| {
-        let mut resources = Vec::new();
-        for entry in tx.entries(&catalog.name)? {
-            let resource = Value::Object(catalog.resource(&entry, &base_url));
-            if query.filter.as_ref().is_none_or(|filter| matching::matches(filter, &resource)) {
-                resources.push(resource);
-            }
-        }
-        let total = u64::try_from(resources.len()).unwrap_or(u64::MAX);
-        let first = usize::try_from(query.start_index.saturating_sub(1)).unwrap_or(usize::MAX);
+        let found = matching_entries(tx, &catalog, &query, &base_url)?;
+        let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
         let count = usize::try_from(query.count).unwrap_or(usize::MAX);
-        let page: Vec<Value> = resources.into_iter().skip(first).take(count).collect();
+        let mut body = Vec::with_capacity(256 + count.min(found.len()) * 512);
+        let page = match &query.paging {
+            Paging::Index(start_index) => {
+                let first = usize::try_from(start_index.saturating_sub(1)).unwrap_or(usize::MAX);
+                let page: Vec<Found> = found.into_iter().skip(first).take(count).collect();
+                message::begin_list(&mut body, total, *start_index, page.len());
+                page
+            }
+            Paging::Cursor(cursor) => {
+                let at = At::read(tx, &query, cursor)?;
+                let (page, more) = page_at(&at, &query, found)?;
+                let end = |found: &Found| (found.key.clone(), found.seq);
+                let ends = page.first().zip(page.last()).map(|(first, last)| [end(first), end(last)]);
+                let (previous, next) = at.leading(ends.as_ref(), more);
+                message::begin_list_by_cursor(
+                    &mut body,
+                    total,
+                    page.len(),
+                    previous.as_deref(),
+                    next.as_deref(),
+                );
+                page
+            }
+        };
         let schema = schemas.of_catalog(&catalog);
-        let mut body = Vec::with_capacity(256 + page.len() * 512);
-        message::begin_list(&mut body, total, query.start_index, page.len());
-        for (index, resource) in page.into_iter().enumerate() {
+        for (index, found) in page.into_iter().enumerate() {
             if index > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(shown(&query.projection, resource, &schema).to_string().as_bytes());
+            body.extend_from_slice(shown(&query.projection, found.resource, &schema).to_string().as_bytes());
         }
         message::end_list(&mut body);
         Ok(Answer { body: Some(body), ..Answer::list() })
     };
     ReadWork::new(false, Box::new(move |tx, _| run(tx)))
+}
+
+/// An entry that fulfils a filter.
+struct Found {
+    key: Key,
+    seq: i64,
+    resource: Value,
+}
+
+/// The entries that fulfil the filter, in list order.
+fn matching_entries(
+    tx: &ReadTx<'_>,
+    catalog: &Catalog,
+    query: &Query,
+    base_url: &str,
+) -> Result<Vec<Found>, Error> {
+    let [part, ..] = query.parts() else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (seq, entry) in tx.entries(&catalog.name)? {
+        let resource = Value::Object(catalog.resource(&entry, base_url));
+        if part.filter.as_ref().is_none_or(|filter| matching::matches(filter, &resource)) {
+            let key = part.sort.as_ref().map_or(Key::Absent, |target| sort::key_of(target, &resource));
+            found.push(Found { key, seq, resource });
+        }
+    }
+    // They come in order of creation, which a stable sort keeps among equals.
+    match query.direction {
+        None => {}
+        Some(Direction::Ascending) => found.sort_by(|left, right| left.key.compare(&right.key)),
+        Some(Direction::Descending) => found.sort_by(|left, right| right.key.compare(&left.key)),
+    }
+    Ok(found)
+}
+
+/// The page at a cursor, and whether there is more in its direction.
+fn page_at(at: &At<'_>, query: &Query, mut found: Vec<Found>) -> Result<(Vec<Found>, bool), Error> {
+    let key_of = |seq| {
+        let there = found.iter().find(|found| found.seq == seq);
+        Ok(there.map_or(Key::Absent, |found| found.key.clone()))
+    };
+    let place = at.place(key_of)?;
+    let count = usize::try_from(query.count).unwrap_or(usize::MAX);
+    if let Some((key, seq)) = place {
+        found.retain(|found| {
+            let by_key = match query.direction {
+                None => Ordering::Equal,
+                Some(Direction::Ascending) => found.key.compare(&key),
+                Some(Direction::Descending) => key.compare(&found.key),
+            };
+            let side = by_key.then(found.seq.cmp(&seq));
+            side == if at.backward() { Ordering::Less } else { Ordering::Greater }
+        });
+    }
+    let more = found.len() > count;
+    if at.backward() {
+        found.drain(..found.len().saturating_sub(count));
+    } else {
+        found.truncate(count);
+    }
+    Ok((found, more))
 }
 
 /// `GET /Licenses/{id}`
@@ -187,7 +265,9 @@ impl Directory {
     /// # Errors
     /// When the file cannot be used.
     pub fn entries(&self, catalog: &Catalog) -> Result<Vec<Entry>, Error> {
-        self.store.read(Duration::MAX, |tx| Ok(tx.entries(&catalog.name)?))
+        self.store.read(Duration::MAX, |tx| {
+            Ok(tx.entries(&catalog.name)?.into_iter().map(|(_, entry)| entry).collect())
+        })
     }
 
     fn write_alone<T>(&self, write: impl Fn(&WriteTx<'_>) -> Result<T, Error>) -> Result<T, Error> {

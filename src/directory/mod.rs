@@ -19,7 +19,7 @@ use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
 use crate::scim::patch::{self, Effort};
 use crate::scim::query::{self, PageBounds, Query};
-use crate::scim::schema::Schemas;
+use crate::scim::schema::{ResourceSchema, Schemas};
 use crate::scim::{self, Kind, Profile, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
@@ -27,6 +27,7 @@ use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 mod bulk;
 mod catalog;
 mod error;
+mod leading;
 mod parts;
 mod read;
 mod write;
@@ -265,6 +266,7 @@ impl Directory {
             Operation::ServiceProviderConfig => {
                 let capabilities = Capabilities {
                     page_resources_max: options.limits.page_resources_max,
+                    page_resources_default: options.limits.page_resources_default,
                     bulk_operations_max: options.limits.bulk_operations_max,
                     body_bytes_max: options.limits.body_bytes_max,
                     change_password: options.store_passwords,
@@ -276,8 +278,21 @@ impl Directory {
             Operation::Schemas => ready(message::schemas(schemas, &ask.base_url)),
             Operation::Schema(urn) => ready(message::schema(schemas, urn, &ask.base_url)?),
             Operation::List(kind) => {
-                let query = Query::parse(&ask.query, schemas.of(*kind), options.page_bounds())?;
-                Ok(Work::Read(read::list(*kind, Arc::clone(schemas), query, ask.base_url).within(time_max)))
+                let query = Query::parse(&ask.query, &[schemas.of(*kind)], options.page_bounds())?;
+                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+            }
+            Operation::ListAll => {
+                let all = Kind::ALL.map(|kind| schemas.of(kind));
+                let query = Query::parse(&ask.query, &all, options.page_bounds())?;
+                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+            }
+            Operation::Search(kind) => {
+                let query = search(options, &ask, &[schemas.of(*kind)])?;
+                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+            }
+            Operation::SearchAll => {
+                let query = search(options, &ask, &Kind::ALL.map(|kind| schemas.of(kind)))?;
+                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
             }
             Operation::Read(kind, id) => {
                 let projection = query::projection_of(&ask.query)?;
@@ -287,7 +302,13 @@ impl Directory {
             }
             Operation::ListEntries(endpoint) => {
                 let catalog = catalog::at(schemas, endpoint)?;
-                let query = Query::parse(&ask.query, &schemas.of_catalog(catalog), options.page_bounds())?;
+                let query = Query::parse(&ask.query, &[&schemas.of_catalog(catalog)], options.page_bounds())?;
+                let list = catalog::list(Arc::clone(schemas), catalog.clone(), query, ask.base_url);
+                Ok(Work::Read(list.within(time_max)))
+            }
+            Operation::SearchEntries(endpoint) => {
+                let catalog = catalog::at(schemas, endpoint)?;
+                let query = search(options, &ask, &[&schemas.of_catalog(catalog)])?;
                 let list = catalog::list(Arc::clone(schemas), catalog.clone(), query, ask.base_url);
                 Ok(Work::Read(list.within(time_max)))
             }
@@ -412,6 +433,12 @@ impl Directory {
                 .unwrap_or_else(|| Err(Error::Internal { reason: "a write gave no answer".to_owned() })),
         }
     }
+}
+
+/// Reads a SearchRequest.
+fn search(options: &Options, ask: &Ask, schemas: &[&ResourceSchema]) -> Result<Query, Error> {
+    let message = message::parse_json(&ask.body, options.limits.json_depth_max)?;
+    Ok(Query::from_message(message, &ask.query, schemas, options.page_bounds())?)
 }
 
 /// What becomes of a password in a request: nothing, unless the tenant keeps hashes. `Some(None)` takes a kept

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::directory::leading::At;
 use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, ReadWork};
 use crate::scim::filter::CompareOp;
 use crate::scim::message;
 use crate::scim::predicate::{Operand, Predicate, Target, Test};
 use crate::scim::projection::{self, Projection, Relation, View};
-use crate::scim::query::Query;
+use crate::scim::query::{Paging, Part, Query};
 use crate::scim::schema::Schemas;
 use crate::scim::{self, Kind, version};
-use crate::store::{Key, ReadTx, Seen, Selection};
+use crate::store::{Key, Page, PageAt, ReadTx, Seen, Selection};
 
 /// A list of up to this many users without a filter is read in place: the probe of Okta's "Test API Credentials"
 /// asks for two.
@@ -42,38 +43,33 @@ pub(super) fn one(
     ReadWork::new(short, Box::new(run))
 }
 
-/// `GET /Users`.
-pub(super) fn list(kind: Kind, schemas: Arc<Schemas>, query: Query, base_url: String) -> ReadWork {
-    let few = match &query.filter {
-        Some(filter) => selects_one(kind, filter).is_some(),
-        None => query.count <= SHORT_LIST_RESOURCES_MAX,
-    };
-    let short = few && (kind == Kind::User || !query.projection.shows("members"));
+/// `GET /Users`, `GET /`, and `/.search` below either.
+pub(super) fn list(schemas: Arc<Schemas>, query: Query, base_url: String) -> ReadWork {
+    let short = is_short(&query);
     let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
         let show = Show { tx, schemas: &schemas, projection: &query.projection, base_url: &base_url };
-        if let Some(key) = query.filter.as_ref().and_then(|filter| selects_one(kind, filter)) {
-            return show.look_up(kind, key, &query, parts);
-        }
-        let page = tx.page(&Selection {
-            kind,
-            filter: query.filter.as_ref(),
-            start_index: query.start_index,
-            count: query.count,
-            base_url: &base_url,
-        })?;
-        let mut body = Vec::with_capacity(256 + page.records.len() * 1024);
-        message::begin_list(&mut body, page.total, query.start_index, page.records.len());
-        for (index, record) in page.records.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
+        match (&query.paging, query.parts()) {
+            (Paging::Index(start_index), [Part { kind, filter: Some(filter), .. }]) => {
+                match selects_one(*kind, filter) {
+                    Some(key) => show.look_up(*kind, key, *start_index, query.count > 0, parts),
+                    None => show.page_from(&query, *start_index, parts),
+                }
             }
-            show.write(&mut body, &record.seen(), parts, &Answer::list)?;
-            parts.offer(&mut body, Answer::list)?;
+            (Paging::Index(start_index), _) => show.page_from(&query, *start_index, parts),
+            (Paging::Cursor(cursor), _) => show.page_at(&query, cursor, parts),
         }
-        message::end_list(&mut body);
-        Ok(Answer { body: Some(body), ..Answer::list() })
     };
     ReadWork::new(short, Box::new(run))
+}
+
+/// Whether a list touches no more rows than may be read in place.
+fn is_short(query: &Query) -> bool {
+    let [Part { kind, filter, .. }] = query.parts() else { return false };
+    let few = match filter {
+        Some(filter) => query.paging.is_by_index() && selects_one(*kind, filter).is_some(),
+        None => query.direction.is_none() && query.count <= SHORT_LIST_RESOURCES_MAX,
+    };
+    few && (*kind == Kind::User || !query.projection.shows("members"))
 }
 
 /// What a filter names when it is an equality with a unique attribute.
@@ -132,13 +128,14 @@ impl Show<'_, '_> {
         &self,
         kind: Kind,
         key: Key<'_>,
-        query: &Query,
+        start_index: u64,
+        has_room: bool,
         parts: &mut Parts<'_>,
     ) -> Result<Answer, Error> {
-        let on_page = query.start_index <= 1 && query.count > 0;
+        let on_page = start_index <= 1 && has_room;
         let body = self.tx.with_one(kind, key, |seen| {
             let mut body = Vec::with_capacity(1024 + seen.doc.len());
-            message::begin_list(&mut body, 1, query.start_index, usize::from(on_page));
+            message::begin_list(&mut body, 1, start_index, usize::from(on_page));
             if on_page {
                 self.write(&mut body, seen, parts, &Answer::list)?;
             }
@@ -146,9 +143,53 @@ impl Show<'_, '_> {
         })?;
         let mut body = body.unwrap_or_else(|| {
             let mut body = Vec::with_capacity(256);
-            message::begin_list(&mut body, 0, query.start_index, 0);
+            message::begin_list(&mut body, 0, start_index, 0);
             body
         });
+        message::end_list(&mut body);
+        Ok(Answer { body: Some(body), ..Answer::list() })
+    }
+
+    /// The page that begins at a place counted from 1.
+    fn page_from(&self, query: &Query, start_index: u64, parts: &mut Parts<'_>) -> Result<Answer, Error> {
+        let page = self.tx.page(&self.selection(query, PageAt::Index(start_index)))?;
+        let mut body = Vec::with_capacity(256 + page.records.len() * 1024);
+        message::begin_list(&mut body, page.total, start_index, page.records.len());
+        self.listed(body, &page, parts)
+    }
+
+    /// The page at a cursor, with the cursors that lead on from it.
+    fn page_at(&self, query: &Query, cursor: &str, parts: &mut Parts<'_>) -> Result<Answer, Error> {
+        let at = At::read(self.tx, query, cursor)?;
+        let present = |seq| Ok(self.tx.sort_key(&self.selection(query, PageAt::Index(1)), seq)?);
+        let (backward, place) = (at.backward(), at.place(present)?);
+        let page = self.tx.page(&self.selection(query, PageAt::Place { backward, place }))?;
+        let (previous, next) = at.leading(page.ends.as_ref(), page.more);
+        let mut body = Vec::with_capacity(512 + page.records.len() * 1024);
+        let items = page.records.len();
+        message::begin_list_by_cursor(&mut body, page.total, items, previous.as_deref(), next.as_deref());
+        self.listed(body, &page, parts)
+    }
+
+    fn selection<'q>(&'q self, query: &'q Query, at: PageAt) -> Selection<'q> {
+        Selection {
+            parts: query.parts(),
+            direction: query.direction,
+            at,
+            count: query.count,
+            base_url: self.base_url,
+        }
+    }
+
+    /// A list that has been begun, with the page in it.
+    fn listed(&self, mut body: Vec<u8>, page: &Page, parts: &mut Parts<'_>) -> Result<Answer, Error> {
+        for (index, record) in page.records.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            self.write(&mut body, &record.seen(), parts, &Answer::list)?;
+            parts.offer(&mut body, Answer::list)?;
+        }
         message::end_list(&mut body);
         Ok(Answer { body: Some(body), ..Answer::list() })
     }

@@ -20,6 +20,12 @@ pub enum Operation {
     Schema(String),
     /// `GET /Users`, RFC 7644 §3.4.2.
     List(Kind),
+    /// `GET /`: resources of every kind, RFC 7644 §3.4.2.1.
+    ListAll,
+    /// `POST /Users/.search`, RFC 7644 §3.4.3.
+    Search(Kind),
+    /// `POST /.search`: resources of every kind.
+    SearchAll,
     /// `POST /Users`, RFC 7644 §3.3.
     Create(Kind),
     /// `GET /Users/{id}`, RFC 7644 §3.4.1.
@@ -34,6 +40,8 @@ pub enum Operation {
     Bulk,
     /// `/Me`, RFC 7644 §3.11: of which user only the caller's token tells; see [`Operation::of_user`].
     Me(OnMe),
+    /// `POST /Licenses/.search`: the entries of a tenant's catalog, by its endpoint.
+    SearchEntries(String),
     /// `GET /Licenses`: the entries of a tenant's catalog, by its endpoint.
     ListEntries(String),
     /// `GET /Licenses/{id}`.
@@ -57,8 +65,9 @@ pub enum OnMe {
 
 const COLLECTION_ALLOW: &str = "GET, HEAD, POST, OPTIONS";
 const RESOURCE_ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
-const DISCOVERY_ALLOW: &str = "GET, HEAD, OPTIONS";
-const BULK_ALLOW: &str = "POST, OPTIONS";
+const READ_ALLOW: &str = "GET, HEAD, OPTIONS";
+/// Of bulk requests and searches.
+const POST_ALLOW: &str = "POST, OPTIONS";
 
 impl Operation {
     /// Reads a method and the percent-encoded path below the tenant (`/Users/2819`); empty segments, which a
@@ -83,12 +92,16 @@ impl Operation {
             (
                 _,
                 ["ServiceProviderConfig"] | ["ResourceTypes" | "Schemas"] | ["ResourceTypes" | "Schemas", _],
-            ) => Err(Error::method_not_allowed(method, DISCOVERY_ALLOW)),
+            ) => Err(Error::method_not_allowed(method, READ_ALLOW)),
             (_, ["Me"]) => Operation::on_me(method),
             ("POST", ["Bulk"]) => Ok(Operation::Bulk),
-            (_, ["Bulk"]) => Err(Error::method_not_allowed(method, BULK_ALLOW)),
+            (_, ["Bulk"]) => Err(Error::method_not_allowed(method, POST_ALLOW)),
+            ("GET", []) => Ok(Operation::ListAll),
+            (_, []) => Err(Error::method_not_allowed(method, READ_ALLOW)),
+            ("POST", [".search"]) => Ok(Operation::SearchAll),
+            ("POST", [plural, ".search"]) => Ok(Operation::Search(kind(plural)?)),
             (_, [".search"] | ["Users" | "Groups", ".search"]) => {
-                Err(Error::not_implemented("/.search is not offered; use GET with the same parameters."))
+                Err(Error::method_not_allowed(method, POST_ALLOW))
             }
             (_, [plural]) => Operation::on_collection(method, kind(plural)?),
             (_, [plural, id]) => Operation::on_resource(method, kind(plural)?, (*id).to_owned()),
@@ -108,6 +121,8 @@ impl Operation {
         let endpoint = catalog.endpoint.clone();
         let operation = match (segments.next(), segments.next()) {
             (None, _) => Operation::ListEntries(endpoint),
+            (Some(".search"), None) if method == "POST" => return Ok(Operation::SearchEntries(endpoint)),
+            (Some(".search"), None) => return Err(Error::method_not_allowed(method, POST_ALLOW)),
             (Some(id), None) => {
                 Operation::ReadEntry(endpoint, decode(id).ok_or_else(nothing_here)?.into_owned())
             }
@@ -115,7 +130,7 @@ impl Operation {
         };
         match method {
             "GET" | "HEAD" => Ok(operation),
-            _ => Err(Error::method_not_allowed(method, DISCOVERY_ALLOW)),
+            _ => Err(Error::method_not_allowed(method, READ_ALLOW)),
         }
     }
 
@@ -186,7 +201,11 @@ impl Operation {
             | Operation::Schemas
             | Operation::Schema(_)
             | Operation::List(_)
+            | Operation::ListAll
+            | Operation::Search(_)
+            | Operation::SearchAll
             | Operation::Read(..)
+            | Operation::SearchEntries(_)
             | Operation::ListEntries(_)
             | Operation::ReadEntry(..) => false,
         }
@@ -201,11 +220,15 @@ impl Operation {
             | Operation::Schemas
             | Operation::Schema(_) => true,
             Operation::List(_)
+            | Operation::ListAll
+            | Operation::Search(_)
+            | Operation::SearchAll
             | Operation::Create(_)
             | Operation::Read(..)
             | Operation::Replace(..)
             | Operation::Patch(..)
             | Operation::Delete(..)
+            | Operation::SearchEntries(_)
             | Operation::ListEntries(_)
             | Operation::ReadEntry(..)
             | Operation::Me(_)
@@ -215,7 +238,11 @@ impl Operation {
 
     /// Whether the request carries a body.
     pub fn has_body(&self) -> bool {
-        self.is_write() && !matches!(self, Operation::Delete(..) | Operation::Me(OnMe::Delete))
+        match self {
+            Operation::Search(_) | Operation::SearchAll | Operation::SearchEntries(_) => true,
+            Operation::Delete(..) | Operation::Me(OnMe::Delete) => false,
+            _ => self.is_write(),
+        }
     }
 
     /// A name for logs and metrics: bounded in number, free of anything that a client chose.
@@ -226,6 +253,11 @@ impl Operation {
             Operation::Schemas | Operation::Schema(_) => "schemas",
             Operation::List(Kind::User) => "list_users",
             Operation::List(Kind::Group) => "list_groups",
+            Operation::SearchEntries(_) => "search_entries",
+            Operation::ListAll => "list_all",
+            Operation::Search(Kind::User) => "search_users",
+            Operation::Search(Kind::Group) => "search_groups",
+            Operation::SearchAll => "search_all",
             Operation::Create(Kind::User) => "create_user",
             Operation::Create(Kind::Group) => "create_group",
             Operation::Read(Kind::User, _) => "read_user",
@@ -278,6 +310,11 @@ mod tests {
             ("GET", "/Schemas/urn:x", Operation::Schema("urn:x".into())),
             ("GET", "/ResourceTypes/User", Operation::ResourceType("User".into())),
             ("GET", "/ServiceProviderConfig", Operation::ServiceProviderConfig),
+            ("GET", "", Operation::ListAll),
+            ("HEAD", "/", Operation::ListAll),
+            ("POST", "/.search", Operation::SearchAll),
+            ("POST", "/Users/.search", Operation::Search(Kind::User)),
+            ("POST", "/Groups/.search/", Operation::Search(Kind::Group)),
         ];
         for (method, path, expected) in cases {
             assert_eq!(Operation::resolve(method, path), Ok(expected), "{method} {path}");
@@ -286,12 +323,22 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
-        for path in ["", "/", "/users", "/Users/1/2", "/Widgets", "/Users/%ff"] {
+        for path in ["/users", "/Widgets/.search", "/Users/1/2", "/Widgets", "/Users/%ff"] {
             assert_eq!(Operation::resolve("GET", path).unwrap_err().status, 404, "{path}");
         }
         let refused = Operation::resolve("DELETE", "/Users").unwrap_err();
         assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, OPTIONS")));
         assert_eq!(Operation::resolve("POST", "/Schemas").unwrap_err().status, 405);
+        for (method, path, allow) in [
+            ("GET", "/.search", POST_ALLOW),
+            ("DELETE", "/Groups/.search", POST_ALLOW),
+            ("POST", "/", READ_ALLOW),
+        ] {
+            let refused = Operation::resolve(method, path).unwrap_err();
+            assert_eq!((refused.status, refused.allow), (405, Some(allow)), "{method} {path}");
+        }
+        let search = Operation::SearchAll;
+        assert!(search.has_body() && !search.is_write() && !search.is_discovery());
         assert_eq!(Operation::resolve("POST", "/Bulk"), Ok(Operation::Bulk));
     }
 

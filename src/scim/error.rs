@@ -10,7 +10,7 @@ use crate::scim::Kind;
 /// The URN of the Error message, RFC 7644 §3.12.
 pub const ERROR_URN: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
-/// The detail error keywords of RFC 7644 §3.12, table 9.
+/// The detail error keywords of RFC 7644 §3.12, table 9, and of RFC 9865 §2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScimType {
     /// The filter is not of the grammar, or compares what cannot be compared.
@@ -33,6 +33,12 @@ pub enum ScimType {
     InvalidVers,
     /// The request would put sensitive data into a URI.
     Sensitive,
+    /// A cursor is none of ours, or one of another query (RFC 9865 §2.1).
+    InvalidCursor,
+    /// A cursor was one of ours and leads nowhere any more (RFC 9865 §2.1).
+    ExpiredCursor,
+    /// `count` is no number, or another than that of the query's first page (RFC 9865 §2.1).
+    InvalidCount,
 }
 
 impl ScimType {
@@ -49,6 +55,9 @@ impl ScimType {
             ScimType::InvalidValue => "invalidValue",
             ScimType::InvalidVers => "invalidVers",
             ScimType::Sensitive => "sensitive",
+            ScimType::InvalidCursor => "invalidCursor",
+            ScimType::ExpiredCursor => "expiredCursor",
+            ScimType::InvalidCount => "invalidCount",
         }
     }
 }
@@ -128,6 +137,21 @@ impl Error {
     /// 400 `sensitive`
     pub fn sensitive(detail: impl Into<String>) -> Error {
         Error::new(400, Some(ScimType::Sensitive), detail)
+    }
+
+    /// 400 `invalidCursor`.
+    pub fn invalid_cursor(detail: impl Into<String>) -> Error {
+        Error::new(400, Some(ScimType::InvalidCursor), detail)
+    }
+
+    /// 400 `expiredCursor`.
+    pub fn expired_cursor(detail: impl Into<String>) -> Error {
+        Error::new(400, Some(ScimType::ExpiredCursor), detail)
+    }
+
+    /// 400 `invalidCount`.
+    pub fn invalid_count(detail: impl Into<String>) -> Error {
+        Error::new(400, Some(ScimType::InvalidCount), detail)
     }
 
     /// 400 without a keyword: the request itself is wrong, not its SCIM content.

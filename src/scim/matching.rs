@@ -58,7 +58,7 @@ pub fn compare_texts(left: &str, op: CompareOp, right: &str) -> bool {
 }
 
 /// Every value that the target finds; a predicate is fulfilled when any of them passes.
-fn values<'a>(target: &Target, value: &'a Value) -> Vec<&'a Value> {
+pub(super) fn values<'a>(target: &Target, value: &'a Value) -> Vec<&'a Value> {
     if target.data_type.is_none() {
         return unknown_values(target, value);
     }

@@ -178,6 +178,28 @@ pub fn begin_list(out: &mut Vec<u8>, total_results: u64, start_index: u64, items
     );
 }
 
+/// [`begin_list`] of a page that was asked for by a cursor (RFC 9865 §2), with those that lead on from it. Such a page
+/// has no place that could be told in `startIndex`.
+pub fn begin_list_by_cursor(
+    out: &mut Vec<u8>,
+    total_results: u64,
+    items_per_page: usize,
+    previous: Option<&str>,
+    next: Option<&str>,
+) {
+    let head = format!(
+        "{{\"schemas\":[\"{LIST_URN}\"],\"totalResults\":{total_results},\"itemsPerPage\":{items_per_page},"
+    );
+    out.extend_from_slice(head.as_bytes());
+    for (name, cursor) in [("previousCursor", previous), ("nextCursor", next)] {
+        if let Some(cursor) = cursor {
+            // A cursor holds nothing that would have to be escaped.
+            out.extend_from_slice(format!("\"{name}\":\"{cursor}\",").as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\"Resources\":[");
+}
+
 /// Ends a ListResponse.
 pub fn end_list(out: &mut Vec<u8>) {
     out.extend_from_slice(b"]}");
@@ -199,6 +221,8 @@ fn list_of(resources: Vec<Value>) -> Value {
 pub struct Capabilities {
     /// The most resources of one answer.
     pub page_resources_max: usize,
+    /// How many there are when the client does not say.
+    pub page_resources_default: usize,
     /// The most operations of a bulk request.
     pub bulk_operations_max: usize,
     /// The most bytes of a request body, a bulk request's included.
@@ -219,8 +243,16 @@ pub fn service_provider_config(capabilities: Capabilities, base_url: &str) -> Va
         },
         "filter": { "supported": true, "maxResults": capabilities.page_resources_max },
         "changePassword": { "supported": capabilities.change_password },
-        "sort": { "supported": false },
+        "sort": { "supported": true },
         "etag": { "supported": true },
+        // RFC 9865 §4. Cursors do not run out, so there is no cursorTimeout.
+        "pagination": {
+            "cursor": true,
+            "index": true,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": capabilities.page_resources_default.min(capabilities.page_resources_max),
+            "maxPageSize": capabilities.page_resources_max,
+        },
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",
@@ -373,6 +405,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_by_cursor_has_cursors_and_no_index() {
+        let mut out = Vec::new();
+        begin_list_by_cursor(&mut out, 3, 0, Some("p-_"), None);
+        end_list(&mut out);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&out).unwrap(),
+            json!({ "schemas": [LIST_URN], "totalResults": 3, "itemsPerPage": 0, "previousCursor": "p-_", "Resources": [] })
+        );
+    }
+
+    #[test]
     fn discovery_names_what_there_is() {
         let all = Schemas::builtin().unwrap();
         assert_eq!(schemas(&all, "b")["totalResults"], 3);
@@ -384,10 +427,16 @@ mod tests {
         assert_eq!(resource_type(&all, "Widget", "b").unwrap_err().status, 404);
         let capabilities = Capabilities {
             page_resources_max: 7,
+            page_resources_default: 9,
             bulk_operations_max: 5,
             body_bytes_max: 3,
             change_password: false,
         };
-        assert_eq!(service_provider_config(capabilities, "b")["filter"]["maxResults"], 7);
+        let config = service_provider_config(capabilities, "b");
+        assert_eq!(config["filter"]["maxResults"], 7);
+        assert_eq!(
+            (&config["pagination"]["maxPageSize"], &config["pagination"]["defaultPageSize"]),
+            (&json!(7), &json!(7))
+        );
     }
 }

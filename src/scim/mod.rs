@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod cursor;
 pub mod datetime;
 pub mod endpoint;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod quirks;
 pub mod resource;
 pub mod rules;
 pub mod schema;
+pub mod sort;
 pub mod version;
 
 pub use error::{Error, ScimType, Supported};

@@ -11,7 +11,7 @@ use crate::scim::schema::{Attribute, ResourceSchema, Returned, Type};
 use crate::scim::{Error, Profile, quirks};
 
 /// The longest name that an error message repeats; longer ones may be somebody's data.
-const SHOWN_BYTES_MAX: usize = 128;
+pub(super) const SHOWN_BYTES_MAX: usize = 128;
 
 /// A condition on a resource, or on an element of a multi-valued attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,20 @@ pub enum Operand {
 /// 400 `invalidFilter` that names the attribute: it is unknown, is made of parts, or is compared in a way, or with a
 /// value, that its type does not allow; 400 `sensitive` when it is never shown.
 pub fn bind(filter: &Filter, schema: &ResourceSchema) -> Result<Predicate, Error> {
-    bind_tree(filter, &Scope::Resource(schema))
+    bind_tree(filter, &Scope::Resource { schema, all: &[] })
+}
+
+/// Binds a filter on resources of several kinds, for those of one of them. An attribute that only others of the kinds
+/// have is one without a value (RFC 7644 §3.4.2.1).
+///
+/// # Errors
+/// As [`bind`]; an attribute is unknown when none of the kinds has it.
+pub fn bind_among(
+    filter: &Filter,
+    schema: &ResourceSchema,
+    all: &[&ResourceSchema],
+) -> Result<Predicate, Error> {
+    bind_tree(filter, &Scope::Resource { schema, all })
 }
 
 /// Binds the inside of `attribute[...]`; its names are sub-attributes of `attribute`.
@@ -107,7 +120,11 @@ pub fn bind_unknown_element(filter: &Filter) -> Result<Predicate, Error> {
 
 /// Where the names of a filter are looked up.
 enum Scope<'a> {
-    Resource(&'a ResourceSchema),
+    Resource {
+        schema: &'a ResourceSchema,
+        /// The kinds that are searched together; empty where it is one.
+        all: &'a [&'a ResourceSchema],
+    },
     /// In an element of the attribute.
     Element(&'a Attribute),
     /// In an element of an attribute that no schema knows.
@@ -126,6 +143,8 @@ enum Found<'a> {
     Extension(&'a str),
     /// The core schema as a whole, which every resource has.
     Core,
+    /// What only others of the kinds have that are searched together.
+    Elsewhere,
     Unknown,
 }
 
@@ -153,12 +172,18 @@ fn not(inner: Predicate) -> Predicate {
     Predicate::Not(Box::new(inner))
 }
 
+/// What nobody fulfils.
+fn nobody() -> Predicate {
+    Predicate::Or(Vec::new())
+}
+
 fn bind_present(path: &AttrPath, scope: &Scope<'_>) -> Result<Predicate, Error> {
     let target = match find(path, scope)? {
         Found::Attribute { urn, attribute } => known(path, urn, attribute, false)?,
         Found::Itself(attribute) => itself(attribute),
         Found::Extension(id) => whole(id, Some(Type::Complex)),
         Found::Core => return Ok(Predicate::And(Vec::new())),
+        Found::Elsewhere => return Ok(nobody()),
         Found::Unknown => {
             let target = unknown(path);
             // `urn:acme:custom` may be the attribute `custom` of `urn:acme`, or an extension of that name.
@@ -184,7 +209,8 @@ fn bind_compare(
         Found::Attribute { urn, attribute } => known(path, urn, attribute, true)?,
         Found::Itself(attribute) => itself(attribute),
         Found::Unknown if !path.name.is_empty() => unknown(path),
-        Found::Extension(_) | Found::Core | Found::Unknown => {
+        Found::Elsewhere if !path.name.is_empty() => return Ok(nobody()),
+        Found::Elsewhere | Found::Extension(_) | Found::Core | Found::Unknown => {
             return Err(Error::invalid_filter(format!(
                 "The filter compares {}, which is a whole schema; compare one of its attributes.",
                 shown(path)
@@ -200,7 +226,7 @@ fn bind_value_path(path: &AttrPath, inner: &Filter, scope: &Scope<'_>) -> Result
         "The filter has brackets after {}, which has no elements to choose from.",
         shown(path)
     ));
-    if path.sub.is_some() || path.name.is_empty() || !matches!(scope, Scope::Resource(_)) {
+    if path.sub.is_some() || path.name.is_empty() || !matches!(scope, Scope::Resource { .. }) {
         return Err(bare);
     }
     match find(path, scope)? {
@@ -219,6 +245,7 @@ fn bind_value_path(path: &AttrPath, inner: &Filter, scope: &Scope<'_>) -> Result
             let inner = Box::new(bind_unknown_element(inner)?);
             Ok(Predicate::Element { target: unknown(path), inner })
         }
+        Found::Elsewhere => Ok(nobody()),
         Found::Attribute { .. } | Found::Itself(_) | Found::Extension(_) | Found::Core => Err(bare),
     }
 }
@@ -238,8 +265,8 @@ fn prefix(predicate: &mut Predicate, parent: &Target) {
 }
 
 fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
-    let schema = match scope {
-        Scope::Resource(schema) => schema,
+    let (schema, all) = match scope {
+        Scope::Resource { schema, all } => (schema, *all),
         Scope::Element(_) | Scope::Unknown if path.urn.is_some() => {
             return Err(Error::invalid_filter(format!(
                 "The filter names {} inside brackets, where only plain sub-attributes may stand.",
@@ -249,12 +276,24 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
         Scope::Element(parent) => return find_in_element(path, parent),
         Scope::Unknown => return Ok(Found::Unknown),
     };
+    let elsewhere = |is_there: &dyn Fn(&&ResourceSchema) -> bool| {
+        if all.iter().any(is_there) {
+            return Ok(Found::Elsewhere);
+        }
+        let names: Vec<&str> = all.iter().map(|schema| schema.core.name.as_str()).collect();
+        Err(missing(path, if names.is_empty() { schema.core.name.clone() } else { names.join(" or ") }))
+    };
     let Some(urn) = &path.urn else {
         if let Some(found) = in_extension_by_bare_name(path, schema) {
             return Ok(found);
         }
-        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, &schema.core.name))?;
-        return Ok(Found::Attribute { urn: None, attribute });
+        let in_other = |other: &&ResourceSchema| {
+            other.attribute(&path.name).is_some() || in_extension_by_bare_name(path, other).is_some()
+        };
+        return match schema.attribute(&path.name) {
+            Some(attribute) => Ok(Found::Attribute { urn: None, attribute }),
+            None => elsewhere(&in_other),
+        };
     };
     // `urn:...:2.0:User` alone reads like the attribute `User` of `urn:...:2.0`.
     if path.sub.is_none() {
@@ -265,16 +304,24 @@ fn find<'a>(path: &AttrPath, scope: &Scope<'a>) -> Result<Found<'a>, Error> {
         if let Some(extension) = schema.extension(&whole) {
             return Ok(Found::Extension(&extension.id));
         }
+        if all.iter().any(|other| other.is_core(&whole)) {
+            return Ok(Found::Elsewhere);
+        }
     }
     if schema.is_core(urn) {
-        let attribute = schema.attribute(&path.name).ok_or_else(|| missing(path, &schema.core.name))?;
+        let attribute = schema.attribute(&path.name);
+        let attribute = attribute.ok_or_else(|| missing(path, schema.core.name.clone()))?;
         return Ok(Found::Attribute { urn: None, attribute });
+    }
+    if all.iter().any(|other| other.is_core(urn)) {
+        return Ok(Found::Elsewhere);
     }
     let Some(extension) = schema.extension(urn) else {
         // Every URN has a colon of its own; `name:familyName` must not reach into `name`.
-        return if urn.contains(':') { Ok(Found::Unknown) } else { Err(missing(path, &schema.core.name)) };
+        return if urn.contains(':') { Ok(Found::Unknown) } else { elsewhere(&|_| false) };
     };
-    let attribute = extension.attribute(&path.name).ok_or_else(|| missing(path, &extension.name))?;
+    let attribute = extension.attribute(&path.name);
+    let attribute = attribute.ok_or_else(|| missing(path, extension.name.clone()))?;
     Ok(Found::Attribute { urn: Some(&extension.id), attribute })
 }
 
@@ -294,7 +341,7 @@ fn find_in_element<'a>(path: &AttrPath, parent: &'a Attribute) -> Result<Found<'
     if parent.sub_attributes.is_empty() && path.sub.is_none() && path.name.eq_ignore_ascii_case("value") {
         return Ok(Found::Itself(parent));
     }
-    let attribute = parent.sub(&path.name).ok_or_else(|| missing(path, &parent.name))?;
+    let attribute = parent.sub(&path.name).ok_or_else(|| missing(path, parent.name.clone()))?;
     Ok(Found::Attribute { urn: None, attribute })
 }
 
@@ -317,7 +364,7 @@ fn known(path: &AttrPath, urn: Option<&str>, attribute: &Attribute, compared: bo
         }
         None => None,
         Some(sub) if simple_value(sub) => None,
-        Some(sub) => Some(attribute.sub(sub).ok_or_else(|| missing(path, &attribute.name))?),
+        Some(sub) => Some(attribute.sub(sub).ok_or_else(|| missing(path, attribute.name.clone()))?),
     };
     let compared = sub.unwrap_or(attribute);
     never_searched(path, compared)?;
@@ -447,7 +494,7 @@ fn as_instant(literal: &Literal) -> Option<i64> {
     }
 }
 
-fn missing(path: &AttrPath, owner: &str) -> Error {
+fn missing(path: &AttrPath, owner: String) -> Error {
     Error::invalid_filter(format!("The filter names {}, which is not an attribute of {owner}.", shown(path)))
 }
 

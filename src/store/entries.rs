@@ -33,14 +33,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Entry> {
 }
 
 impl ReadTx<'_> {
-    /// The entries of a catalog, in the order in which they were added.
+    /// The entries of a catalog with their numbers, in the order in which they were added.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn entries(&self, catalog: &str) -> Result<Vec<Entry>, Error> {
+    pub fn entries(&self, catalog: &str) -> Result<Vec<(i64, Entry)>, Error> {
         let mut statement =
-            self.prepare(&format!("SELECT {COLUMNS} FROM entries WHERE catalog = ? ORDER BY seq"))?;
-        let rows = statement.query_map([catalog], read)?;
+            self.prepare(&format!("SELECT {COLUMNS}, seq FROM entries WHERE catalog = ? ORDER BY seq"))?;
+        let rows = statement.query_map([catalog], |row| Ok((row.get(5)?, read(row)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

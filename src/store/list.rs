@@ -1,8 +1,10 @@
-//! Pages of resources in creation order, with a total that is true in the same snapshot.
+//! Pages of resources in creation order, with a total that is true in the same snapshot; sorted ones are in `sorted`.
 //!
 //! Without a filter, or with `active eq true` alone, the table `positions` tells where a page begins and how many
 //! there are. With any other filter the matching rows are walked once: those on the page are kept, all are
 //! counted.
+
+use std::collections::VecDeque;
 
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
@@ -10,25 +12,43 @@ use rusqlite::types::Value;
 use crate::scim::Kind;
 use crate::scim::filter::CompareOp;
 use crate::scim::predicate::{Operand, Predicate, Target, Test};
+use crate::scim::query::Part;
+use crate::scim::sort::{Direction, Key};
+use crate::store::filter_sql::{self, Sql};
 use crate::store::resources::kind_code;
-use crate::store::{Error, ReadTx, Record, filter_sql};
+use crate::store::{Error, ReadTx, Record};
 
 /// Resources of one block of `positions`: the divisor in `schema/tenant/0001_init.sql`.
 const BLOCK_RESOURCES: i64 = 1024;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Selection<'a> {
-    /// Users or groups.
-    pub kind: Kind,
-    /// Which of them; `None` for all.
-    pub filter: Option<&'a Predicate>,
-    /// The 1-based place of the first one.
-    pub start_index: u64,
+    /// What is asked of each kind; one kind, or all.
+    pub parts: &'a [Part],
+    /// Which way it is sorted; `None` for the order of creation.
+    pub direction: Option<Direction>,
+    /// Where the page is.
+    pub at: PageAt,
     /// The most resources.
     pub count: u32,
     /// The tenant's base URL, which filters on addresses compare with.
     pub base_url: &'a str,
+}
+
+/// Where a page is.
+#[derive(Clone, Debug)]
+pub enum PageAt {
+    /// It begins with the resource at this place, counted from 1.
+    Index(u64),
+    /// It is the one after, or before, the resource of this key and creation number, whether that is still there or
+    /// not; without one it is the first, or the last.
+    Place {
+        /// Whether it is the page before.
+        backward: bool,
+        /// The sort key, absent where nothing is sorted, and the creation number.
+        place: Option<(Key, i64)>,
+    },
 }
 
 /// What was found.
@@ -38,6 +58,32 @@ pub struct Page {
     pub total: u64,
     /// Those on the page.
     pub records: Vec<Record>,
+    /// Sort key and creation number of the first and the last of them.
+    pub ends: Option<[(Key, i64); 2]>,
+    /// Whether there are more in the direction in which the page was looked for; only told of [`PageAt::Place`].
+    pub more: bool,
+}
+
+/// The rows of a page, in list order.
+pub(super) struct Rows {
+    pub(super) keys: Vec<(Key, i64)>,
+    pub(super) more: bool,
+}
+
+impl Rows {
+    fn by_creation(seqs: impl IntoIterator<Item = i64>) -> Vec<(Key, i64)> {
+        seqs.into_iter().map(|seq| (Key::Absent, seq)).collect()
+    }
+
+    /// Rows as they were met on the way, of which one more was looked for than the page holds.
+    pub(super) fn met(mut keys: Vec<(Key, i64)>, count: u32, backward: bool) -> Rows {
+        let more = keys.len() > count as usize;
+        keys.truncate(count as usize);
+        if backward {
+            keys.reverse();
+        }
+        Rows { keys, more }
+    }
 }
 
 impl ReadTx<'_> {
@@ -46,82 +92,209 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn page(&self, selection: &Selection<'_>) -> Result<Page, Error> {
-        let (total, seqs) = match selection.filter {
-            None => self.by_position(selection, None)?,
-            Some(filter) if is_active_only(filter) => self.by_position(selection, Some(true))?,
-            Some(filter) => self.by_filter(selection, filter)?,
+        let (total, rows) = match selection.direction {
+            Some(direction) => (self.total(selection)?, self.sorted(selection, direction)?),
+            None => self.by_creation(selection)?,
         };
-        let mut records = Vec::with_capacity(seqs.len());
-        for seq in seqs {
-            records.extend(self.by_seq(seq)?);
+        let mut records = Vec::with_capacity(rows.keys.len());
+        for (_, seq) in &rows.keys {
+            records.extend(self.by_seq(*seq)?);
         }
-        Ok(Page { total, records })
+        let ends = match (rows.keys.first(), rows.keys.last()) {
+            (Some(first), Some(last)) => Some([first.clone(), last.clone()]),
+            _ => None,
+        };
+        Ok(Page { total, records, ends, more: rows.more })
     }
 
-    fn by_position(&self, selection: &Selection<'_>, active: Option<bool>) -> Result<(u64, Vec<i64>), Error> {
-        let mut statement = self.prepare(
-            "SELECT block, sum(n) FROM positions WHERE kind = ?1 AND (?2 IS NULL OR active = ?2)
-              GROUP BY block ORDER BY block",
-        )?;
-        let mut rows = statement.query(rusqlite::params![kind_code(selection.kind), active])?;
-        let skip = selection.start_index.saturating_sub(1);
+    fn by_creation(&self, selection: &Selection<'_>) -> Result<(u64, Rows), Error> {
+        let Some(of) = counted(selection.parts) else { return self.by_filter(selection) };
+        match &selection.at {
+            PageAt::Index(start_index) => {
+                let (total, place) = self.position(of, Some(start_index.saturating_sub(1)))?;
+                let seqs = match place.filter(|_| selection.count > 0) {
+                    Some((first, offset)) => self.from_block(of, first, selection.count, offset)?,
+                    None => Vec::new(),
+                };
+                Ok((total, Rows { keys: Rows::by_creation(seqs), more: false }))
+            }
+            PageAt::Place { backward, place } => {
+                let (total, _) = self.position(of, None)?;
+                let seqs = self.from_seq(of, *backward, place.as_ref(), selection.count)?;
+                Ok((total, Rows::met(Rows::by_creation(seqs), selection.count, *backward)))
+            }
+        }
+    }
+
+    /// How many resources there are, by the table `positions`; and for that many before it, the first number of the
+    /// block in which the next one lies and how many to pass over in it.
+    fn position(&self, of: Counted, skip: Option<u64>) -> Result<(u64, Option<(i64, i64)>), Error> {
+        let mut statement = self.prepare(match of.kind {
+            Some(_) => {
+                "SELECT block, sum(n) FROM positions WHERE kind = ?1 AND (?2 IS NULL OR active = ?2)
+                  GROUP BY block ORDER BY block"
+            }
+            None => "SELECT block, sum(n) FROM positions WHERE ?1 IS NULL AND ?2 IS NULL GROUP BY block ORDER BY block",
+        })?;
+        let active = of.active.then_some(true);
+        let mut rows = statement.query(rusqlite::params![of.kind.map(kind_code), active])?;
         let (mut total, mut place) = (0_u64, None);
         while let Some(row) = rows.next()? {
             let block: i64 = row.get(0)?;
             let n = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
-            if place.is_none() && total + n > skip {
-                place = Some((block, skip - total));
+            if let Some(skip) = skip.filter(|skip| place.is_none() && total + n > *skip) {
+                place = Some((block * BLOCK_RESOURCES, i64::try_from(skip - total).unwrap_or(i64::MAX)));
             }
             total += n;
         }
-        let Some((block, offset)) = place.filter(|_| selection.count > 0) else {
-            return Ok((total, Vec::new()));
-        };
-        let mut statement = self.prepare(match active {
-            None => {
-                "SELECT seq FROM resources INDEXED BY resources_by_kind WHERE kind = ?1 AND seq >= ?2
-                  ORDER BY seq LIMIT ?3 OFFSET ?4"
-            }
-            Some(_) => {
-                "SELECT seq FROM resources INDEXED BY resources_by_active
-                  WHERE kind = ?1 AND active = ?5 AND seq >= ?2 ORDER BY seq LIMIT ?3 OFFSET ?4"
-            }
-        })?;
-        let first = block * BLOCK_RESOURCES;
-        let code = kind_code(selection.kind);
-        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        let read = |row: &rusqlite::Row<'_>| row.get(0);
-        let seqs = match active {
-            None => statement
-                .query_map(rusqlite::params![code, first, selection.count, offset], read)?
-                .collect::<Result<Vec<i64>, _>>(),
-            Some(active) => statement
-                .query_map(rusqlite::params![code, first, selection.count, offset, active], read)?
-                .collect::<Result<Vec<i64>, _>>(),
-        };
-        Ok((total, seqs?))
+        Ok((total, place))
     }
 
-    fn by_filter(&self, selection: &Selection<'_>, filter: &Predicate) -> Result<(u64, Vec<i64>), Error> {
-        let condition = filter_sql::compile(selection.kind, filter, selection.base_url);
-        let mut values = vec![Value::Integer(kind_code(selection.kind))];
-        values.extend(condition.params);
-        // The plus keeps the planner from walking the whole kind where the filter's own index finds fewer rows.
-        let kind = if condition.indexed { "+r.kind" } else { "r.kind" };
-        let mut statement = self.prepare(&format!(
-            "SELECT r.seq FROM resources AS r WHERE {kind} = ? AND ({}) ORDER BY r.seq",
-            condition.text
-        ))?;
+    fn from_block(&self, of: Counted, first: i64, count: u32, offset: i64) -> Result<Vec<i64>, Error> {
+        let mut statement = self.prepare(match of {
+            Counted { kind: None, .. } => {
+                "SELECT seq FROM resources WHERE seq >= ?1 AND ?4 IS NULL ORDER BY seq LIMIT ?2 OFFSET ?3"
+            }
+            Counted { active: false, .. } => {
+                "SELECT seq FROM resources INDEXED BY resources_by_kind WHERE kind = ?4 AND seq >= ?1
+                  ORDER BY seq LIMIT ?2 OFFSET ?3"
+            }
+            Counted { active: true, .. } => {
+                "SELECT seq FROM resources INDEXED BY resources_by_active
+                  WHERE kind = ?4 AND active = 1 AND seq >= ?1 ORDER BY seq LIMIT ?2 OFFSET ?3"
+            }
+        })?;
+        let values = rusqlite::params![first, count, offset, of.kind.map(kind_code)];
+        Ok(statement.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// The numbers after or before a place, one more than `count`, as they are met.
+    fn from_seq(
+        &self,
+        of: Counted,
+        backward: bool,
+        place: Option<&(Key, i64)>,
+        count: u32,
+    ) -> Result<Vec<i64>, Error> {
+        let rows = match of {
+            Counted { kind: None, .. } => "resources WHERE ?1 IS NULL",
+            Counted { active: false, .. } => "resources INDEXED BY resources_by_kind WHERE kind = ?1",
+            Counted { active: true, .. } => {
+                "resources INDEXED BY resources_by_active WHERE kind = ?1 AND active = 1"
+            }
+        };
+        let side = if backward { "seq < ?2 ORDER BY seq DESC" } else { "seq > ?2 ORDER BY seq" };
+        let mut statement = self.prepare(&format!("SELECT seq FROM {rows} AND {side} LIMIT ?3"))?;
+        let from = place.map_or(if backward { i64::MAX } else { i64::MIN }, |(_, seq)| *seq);
+        let values = rusqlite::params![of.kind.map(kind_code), from, looked_for(count)];
+        Ok(statement.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    fn by_filter(&self, selection: &Selection<'_>) -> Result<(u64, Rows), Error> {
+        let mut values = Vec::new();
+        let sources = selection.parts.iter().map(|part| {
+            let (text, params) = source("r.seq", part, compiled(part, selection.base_url));
+            values.extend(params);
+            text
+        });
+        let sources = sources.collect::<Vec<_>>().join(" UNION ALL ");
+        let mut statement = self.prepare(&format!("{sources} ORDER BY 1"))?;
         let mut rows = statement.query(params_from_iter(values))?;
-        let first = selection.start_index.saturating_sub(1);
-        let (mut total, mut seqs) = (0_u64, Vec::new());
+        let count = selection.count as usize;
+        let (mut total, mut seqs) = (0_u64, VecDeque::new());
         while let Some(row) = rows.next()? {
-            if total >= first && seqs.len() < selection.count as usize {
-                seqs.push(row.get(0)?);
+            let seq: i64 = row.get(0)?;
+            match &selection.at {
+                PageAt::Index(start_index) => {
+                    if total >= start_index.saturating_sub(1) && seqs.len() < count {
+                        seqs.push_back(seq);
+                    }
+                }
+                PageAt::Place { backward: false, place } => {
+                    if place.as_ref().is_none_or(|(_, from)| seq > *from) && seqs.len() <= count {
+                        seqs.push_back(seq);
+                    }
+                }
+                PageAt::Place { backward: true, place } => {
+                    if place.as_ref().is_none_or(|(_, from)| seq < *from) {
+                        seqs.push_back(seq);
+                        if seqs.len() > count + 1 {
+                            seqs.pop_front();
+                        }
+                    }
+                }
             }
             total += 1;
         }
-        Ok((total, seqs))
+        Ok((
+            total,
+            match selection.at {
+                PageAt::Index(_) => Rows { keys: Rows::by_creation(seqs), more: false },
+                PageAt::Place { backward: false, .. } => {
+                    Rows::met(Rows::by_creation(seqs), selection.count, false)
+                }
+                PageAt::Place { backward: true, .. } => {
+                    Rows::met(Rows::by_creation(seqs.into_iter().rev()), selection.count, true)
+                }
+            },
+        ))
+    }
+
+    /// How many resources fulfil the filter.
+    fn total(&self, selection: &Selection<'_>) -> Result<u64, Error> {
+        if let Some(of) = counted(selection.parts) {
+            return Ok(self.position(of, None)?.0);
+        }
+        let mut total = 0;
+        for part in selection.parts {
+            let (text, params) = source("count(*)", part, compiled(part, selection.base_url));
+            let found: i64 = self.prepare(&text)?.query_row(params_from_iter(params), |row| row.get(0))?;
+            total += u64::try_from(found).unwrap_or(0);
+        }
+        Ok(total)
+    }
+}
+
+/// How many rows are looked for so that a page of `count` is filled and it is known whether there are more.
+pub(super) fn looked_for(count: u32) -> i64 {
+    i64::from(count) + 1
+}
+
+fn compiled(part: &Part, base_url: &str) -> Sql {
+    match &part.filter {
+        Some(filter) => filter_sql::compile(part.kind, filter, base_url),
+        None => Sql { text: "1".to_owned(), params: Vec::new(), indexed: false },
+    }
+}
+
+/// The rows of a kind that fulfil a condition.
+pub(super) fn source(shown: &str, part: &Part, condition: Sql) -> (String, Vec<Value>) {
+    let mut values = vec![Value::Integer(kind_code(part.kind))];
+    values.extend(condition.params);
+    // The plus keeps the planner from walking the whole kind where the filter's own index finds fewer rows.
+    let kind = if condition.indexed { "+r.kind" } else { "r.kind" };
+    (format!("SELECT {shown} FROM resources AS r WHERE {kind} = ? AND ({})", condition.text), values)
+}
+
+/// What the table `positions` counts.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// `None` for all.
+    kind: Option<Kind>,
+    /// Whether only the active ones.
+    active: bool,
+}
+
+/// What is asked for, if `positions` counts it: a kind, all there are, or a kind's active ones.
+fn counted(parts: &[Part]) -> Option<Counted> {
+    match parts {
+        [Part { kind, filter: None, .. }] => Some(Counted { kind: Some(*kind), active: false }),
+        [Part { kind, filter: Some(filter), .. }] => {
+            is_active_only(filter).then_some(Counted { kind: Some(*kind), active: true })
+        }
+        parts => {
+            parts.iter().all(|part| part.filter.is_none()).then_some(Counted { kind: None, active: false })
+        }
     }
 }
 

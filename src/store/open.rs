@@ -26,7 +26,11 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0002_entries.sql")),
     M::up(include_str!("../../schema/tenant/0003_nestings.sql")),
     M::up(include_str!("../../schema/tenant/0004_uniques.sql")),
+    M::up(include_str!("../../schema/tenant/0005_lists.sql")),
 ];
+
+/// The length of a key in the table `keys`.
+pub(super) const KEY_BYTES: usize = 32;
 
 /// How long a connection waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,7 +108,14 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     }
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), Error> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    // The system's random bits, made a key within the migration: there is no file that has it without its key.
+    connection.create_scalar_function("random_key", 0, FunctionFlags::SQLITE_UTF8, |_| {
+        let mut key = vec![0; KEY_BYTES];
+        let drawn = getrandom::fill(&mut key);
+        drawn.map_err(|error| rusqlite::Error::UserFunctionError(error.into()))?;
+        Ok(key)
+    })?;
     Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::from(err),
         other => Error::Other(other.to_string()),

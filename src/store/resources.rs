@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::scim::{Kind, fold};
+use crate::store::open::KEY_BYTES;
 use crate::store::{Error, ReadTx, WriteTx};
 
 /// A resource as it is stored.
@@ -228,6 +229,15 @@ impl ReadTx<'_> {
             " FROM resources WHERE kind = ?1 AND name_key = ?2"
         ))?;
         Ok(statement.query_row(params![kind_code(kind), fold::fold(name)], record).optional()?)
+    }
+
+    /// The random bytes that cursors of this file are sealed with.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn cursor_key(&self) -> Result<[u8; KEY_BYTES], Error> {
+        let mut statement = self.prepare("SELECT bytes FROM keys WHERE name = 'cursor'")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     pub(super) fn by_seq(&self, seq: i64) -> Result<Option<Record>, Error> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::scim::Kind;
+use crate::scim::query::Part;
 use crate::scim::resource::MemberRef;
 use proptest::prelude::*;
 use rusqlite::params;
@@ -59,9 +60,13 @@ fn members(store: &Store, group: i64) -> Vec<(String, String)> {
     members
 }
 
+fn users(part: &Part, at: PageAt, count: u32) -> Selection<'_> {
+    Selection { parts: std::slice::from_ref(part), direction: None, at, count, base_url: "" }
+}
+
 fn ids(store: &Store, start_index: u64, count: u32) -> (u64, Vec<String>) {
-    let selection = Selection { kind: Kind::User, filter: None, start_index, count, base_url: "" };
-    let page = store.read(LONG, |tx| tx.page(&selection)).unwrap();
+    let part = Part { kind: Kind::User, filter: None, sort: None };
+    let page = store.read(LONG, |tx| tx.page(&users(&part, PageAt::Index(start_index), count))).unwrap();
     (page.total, page.records.into_iter().map(|record| record.id).collect())
 }
 
@@ -72,6 +77,30 @@ fn a_file_is_made_once_and_opened_again_with_what_it_holds() {
     let record = open(&folder).read(LONG, |tx| tx.find_by_name(Kind::User, "ANN")).unwrap().unwrap();
     assert_eq!((record.id.as_str(), record.name.as_str(), record.active), ("1", "ann", true));
     assert!(open(&folder).quick_check().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_key_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.sqlite");
+    {
+        let connection = Connection::open(&file).unwrap();
+        connection.execute_batch(include_str!("../../schema/tenant/0001_init.sql")).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO resources (kind, id, name, name_key, external_id, created_ms, modified_ms, version, doc)
+                 VALUES (1, '1', 'Ann', 'ann', 'x', 1, 1, 1, '{\"schemas\":[],\"userName\":\"Ann\"}');
+                 PRAGMA application_id = 0x49434931; PRAGMA user_version = 1;",
+            )
+            .unwrap();
+    }
+    let key = open(&folder).read(LONG, |tx| tx.cursor_key()).unwrap();
+    let store = open(&folder);
+    assert_eq!(store.read(LONG, |tx| tx.cursor_key()).unwrap(), key);
+    assert!(store.read(LONG, |tx| tx.find_by_name(Kind::User, "ANN")).unwrap().is_some());
+    let another = tempfile::tempdir().unwrap();
+    assert_ne!(open(&another).read(LONG, |tx| tx.cursor_key()).unwrap(), key);
+    assert!(key.iter().any(|byte| *byte != key[0]), "a key is random");
 }
 
 #[test]
@@ -381,10 +410,25 @@ proptest! {
             let chosen: Vec<&String> = plain.iter().filter(|(_, is)| active.is_none_or(|active| active == *is)).map(|(id, _)| id).collect();
             let skip = usize::try_from(start_index).unwrap() - 1;
             let expected: Vec<&String> = chosen.iter().skip(skip).take(count as usize).copied().collect();
-            let selection = Selection { kind: Kind::User, filter: filter.as_ref(), start_index, count, base_url: "" };
-            let page = store.read(LONG, |tx| tx.page(&selection)).unwrap();
-            prop_assert_eq!(page.total, chosen.len() as u64);
-            prop_assert_eq!(page.records.iter().map(|record| &record.id).collect::<Vec<_>>(), expected);
+            let part = Part { kind: Kind::User, filter, sort: None };
+            let page = |at| store.read(LONG, |tx| tx.page(&users(&part, at, count))).unwrap();
+            let by_index = page(PageAt::Index(start_index));
+            prop_assert_eq!(by_index.total, chosen.len() as u64);
+            prop_assert_eq!(by_index.records.iter().map(|record| &record.id).collect::<Vec<_>>(), expected);
+            for backward in [false, true] {
+                let (mut met, mut place) = (Vec::new(), None);
+                loop {
+                    let page = page(PageAt::Place { backward, place });
+                    prop_assert_eq!(page.total, chosen.len() as u64);
+                    let mut ids: Vec<String> = page.records.into_iter().map(|record| record.id).collect();
+                    if backward { ids.reverse(); }
+                    met.extend(ids);
+                    let Some([first, last]) = page.ends.filter(|_| page.more) else { break };
+                    place = Some(if backward { first } else { last });
+                }
+                if backward { met.reverse(); }
+                if count > 0 { prop_assert_eq!(met.iter().collect::<Vec<_>>(), chosen.clone()); }
+            }
         }
     }
 }

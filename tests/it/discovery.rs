@@ -42,15 +42,28 @@ fn the_service_provider_config_says_what_is_so() {
 }
 
 #[test]
-fn sort_is_as_advertised() {
+fn sorting_and_paging_are_as_advertised() {
     let client = Tenant::fresh().client();
     for name in ["b", "c", "a"] {
         client.create("/Users", json!({ "userName": name }));
     }
-    let sorts = client.get("/ServiceProviderConfig")["sort"]["supported"] == true;
+    let config = client.get("/ServiceProviderConfig").expect(200);
+    assert_eq!(config["sort"]["supported"], true);
     let listed = client.get("/Users?sortBy=userName").expect(200);
     let names: Vec<&Value> = listed.resources().iter().map(|user| &user["userName"]).collect();
-    assert_eq!(names, if sorts { ["a", "b", "c"] } else { ["b", "c", "a"] });
+    assert_eq!(names, ["a", "b", "c"]);
+
+    // RFC 9865 §4. No cursorTimeout: cursors do not run out.
+    let pagination = &config["pagination"];
+    assert_eq!(
+        *pagination,
+        json!({ "cursor": true, "index": true, "defaultPaginationMethod": "index", "defaultPageSize": 100,
+                "maxPageSize": 1000 })
+    );
+    assert_eq!(pagination["maxPageSize"], config["filter"]["maxResults"]);
+    let by_default = client.get("/Users?count=1").expect(200);
+    assert!(by_default["startIndex"].is_u64() && by_default.json.get("nextCursor").is_none());
+    assert!(client.get("/Users?cursor&count=1").expect(200)["nextCursor"].is_string());
 }
 
 #[test]

@@ -215,3 +215,46 @@ fn a_tenant_that_names_no_types_has_none() {
     let refused = server.run(["entitlement", "add", "acme", "x"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("entitlement_types = [\"License\"]"));
 }
+
+#[test]
+fn catalogs_are_sorted_searched_and_walked_by_cursor() {
+    let site = Site::new("false");
+    for (id, name) in [("c", "Zed"), ("a", "basic seat"), ("b", "Alpha")] {
+        site.server.run_well(["entitlement", "add", "acme", id, "--name", name, "--type", "License"]);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        let listed = list["Resources"].as_array().unwrap();
+        listed.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("a=a", ["pro", "basic", "c", "a", "b"]),
+        ("sortBy=displayName", ["b", "basic", "a", "pro", "c"]),
+        ("sortBy=displayName&sortOrder=descending", ["c", "pro", "basic", "a", "b"]),
+        ("sortBy=id", ["a", "b", "basic", "c", "pro"]),
+    ] {
+        assert_eq!(
+            ids(&site.client.get(&format!("/Licenses?{query}")).expect(200).json),
+            expected,
+            "{query}"
+        );
+        let at =
+            |cursor: &str| site.client.get(&format!("/Licenses?{query}&count=2&cursor={cursor}")).expect(200);
+        let (mut pages, mut cursor) = (vec![at("")], None);
+        while let Some(next) = pages.last().unwrap()["nextCursor"].as_str().map(str::to_owned) {
+            pages.push(at(&next));
+            cursor = Some(next);
+        }
+        let met: Vec<String> = pages.iter().flat_map(|page| ids(&page.json)).collect();
+        assert_eq!(met, expected, "{query}");
+        let back = at(pages.last().unwrap()["previousCursor"].as_str().unwrap());
+        assert_eq!(ids(&back.json), expected[2..4]);
+        // A cursor is of one catalog, though another one has the same schema.
+        let path = format!("/Policies?{query}&count=2&cursor={}", cursor.unwrap());
+        site.client.get(&path).expect_error(400, "invalidCursor");
+    }
+    let search = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
+    let message = json!({ "schemas": [search], "filter": "displayName sw \"B\"", "sortBy": "id" });
+    assert_eq!(ids(&site.client.post("/Licenses/.search", message).expect(200).json), ["a", "basic"]);
+    site.client.get("/Licenses/.search").expect_error(405, "");
+    site.client.get("/Licenses?sortBy=userName").expect_error(400, "invalidValue");
+}

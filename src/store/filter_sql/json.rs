@@ -65,6 +65,18 @@ pub(super) fn unknown_elements(names: &mut Names, target: &Target, object: &str)
 /// `EXISTS` over every value of a target that no schema knows, to be closed after a condition on one; with
 /// the name of the value's row, and the array of which it is a row.
 fn unknown_rows(names: &mut Names, target: &Target, object: &str) -> (Fragment, String, String) {
+    let (from, row, array) = unknown_from(names, target, object);
+    (Fragment::of("+EXISTS (SELECT 1").then(from), row, array)
+}
+
+/// The values of a target that no schema knows, as a `FROM` and the beginning of a `WHERE`; and the name of a value's
+/// row.
+pub(super) fn unknown_values(names: &mut Names, target: &Target, object: &str) -> (Fragment, String) {
+    let (from, row, _) = unknown_from(names, target, object);
+    (from, row)
+}
+
+fn unknown_from(names: &mut Names, target: &Target, object: &str) -> (Fragment, String, String) {
     let mut from = Vec::new();
     let mut keys = Vec::new();
     let (mut object, mut row, mut array) = (object.to_owned(), String::new(), String::new());
@@ -84,7 +96,7 @@ fn unknown_rows(names: &mut Names, target: &Target, object: &str) -> (Fragment, 
         keys.push((member, name));
         object = object_of(&row);
     }
-    let mut rows = Fragment::of(format!("+EXISTS (SELECT 1 FROM {} WHERE ", from.join(", ")));
+    let mut rows = Fragment::of(format!(" FROM {} WHERE ", from.join(", ")));
     for (row, name) in keys {
         rows = rows.sql(&format!("{row}.key = ")).bind(name.clone()).sql(" COLLATE NOCASE AND ");
     }

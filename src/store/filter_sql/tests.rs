@@ -6,7 +6,7 @@ use crate::scim::filter::{Bounds, Filter};
 use crate::scim::fold::fold;
 use crate::scim::schema::{ENTERPRISE_USER, Schemas};
 use crate::scim::{datetime, matching, predicate};
-use crate::store::open::add_functions;
+use crate::store::open::{add_functions, migrate};
 use proptest::prelude::*;
 use proptest::sample::select;
 use rusqlite::{Connection, params, params_from_iter};
@@ -14,14 +14,14 @@ use serde_json::{Map, Value as Json, json};
 use std::sync::{Arc, LazyLock};
 
 mod own;
+mod sorted;
 
 const BASE_URL: &str = "https://ici.example/scim/v2/acme";
 const CUSTOM: &str = "urn:acme:1.0:User";
 
 fn migrated() -> Connection {
-    let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(include_str!("../../../schema/tenant/0001_init.sql")).unwrap();
-    connection.execute_batch(include_str!("../../../schema/tenant/0003_nestings.sql")).unwrap();
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate(&mut connection).unwrap();
     add_functions(&connection).unwrap();
     connection
 }
@@ -78,11 +78,19 @@ fn the_filters_of_okta_are_served_from_an_index() {
         (Kind::User, r#"userName eq "x" and active eq true"#, by_name),
         (Kind::User, r#"active eq true and userName eq "x""#, by_name),
         (Kind::User, r#"userName eq "x" and title eq "y" and not (nickName pr)"#, by_name),
-        (Kind::User, r#"displayName eq "x""#, "resources_by_display (display_key=?)"),
-        (Kind::User, r#"displayName sw "x""#, "resources_by_display (display_key>? AND display_key<?)"),
-        (Kind::User, r#"externalId eq "x""#, "resources_by_external_id (external_id=?)"),
-        (Kind::Group, r#"externalId eq "x""#, "resources_by_external_id (external_id=?)"),
-        (Kind::User, r#"externalId eq "x" and active eq true"#, "resources_by_external_id (external_id=?)"),
+        (Kind::User, r#"displayName eq "x""#, "resources_by_display (kind=? AND display_key=?)"),
+        (
+            Kind::User,
+            r#"displayName sw "x""#,
+            "resources_by_display (kind=? AND display_key>? AND display_key<?)",
+        ),
+        (Kind::User, r#"externalId eq "x""#, "resources_by_external_id (kind=? AND external_id=?)"),
+        (Kind::Group, r#"externalId eq "x""#, "resources_by_external_id (kind=? AND external_id=?)"),
+        (
+            Kind::User,
+            r#"externalId eq "x" and active eq true"#,
+            "resources_by_external_id (kind=? AND external_id=?)",
+        ),
         (Kind::User, r#"id eq "x""#, "sqlite_autoindex_resources_1 (id=?)"),
         (Kind::User, "active eq false", "resources_by_active (kind=? AND active=?)"),
         (Kind::User, r#"active eq true and title eq "x""#, "resources_by_active (kind=? AND active=?)"),
@@ -113,7 +121,7 @@ fn the_filters_of_okta_are_served_from_an_index() {
         (
             Kind::User,
             r#"groups.value eq "x" and externalId eq "y""#,
-            "resources_by_external_id (external_id=?)",
+            "resources_by_external_id (kind=? AND external_id=?)",
         ),
         (Kind::User, r#"emails sw "x" and emails eq "y""#, "emails_by_value (value_key=?)"),
         (Kind::User, r#"groups eq "x" and active eq true"#, "m USING PRIMARY KEY (grp=?)"),
@@ -200,9 +208,14 @@ impl Directory {
             all.iter().enumerate().map(|(at, made)| put(&connection, kind, at, made)).collect()
         };
         let (mut users, mut groups) = (put(Kind::User, users), put(Kind::Group, groups));
+        // In the order in which they are shown: oldest first.
+        let all = users.len() + groups.len();
+        let mut links: Vec<_> = links
+            .iter()
+            .map(|(group, member, display)| (group % groups.len(), member % all, display))
+            .collect();
+        links.sort_by_key(|(group, member, _)| (*group, *member));
         for (group, member, display) in links {
-            let group = group % groups.len();
-            let member = member % (users.len() + groups.len());
             let (member_seq, seen) = users.iter().chain(&groups).nth(member).unwrap().clone();
             let (group_seq, owner) = groups[group].clone();
             let new = connection
