@@ -97,8 +97,10 @@ impl Answer {
         Answer { status: 200, body: None, location: None, etag: None }
     }
 
+    /// A message, or a resource that tells its own address.
     fn json(value: &serde_json::Value) -> Answer {
-        Answer { status: 200, body: Some(value.to_string().into_bytes()), location: None, etag: None }
+        let location = value["meta"]["location"].as_str().map(str::to_owned);
+        Answer { status: 200, body: Some(value.to_string().into_bytes()), location, etag: None }
     }
 }
 

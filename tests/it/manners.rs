@@ -54,6 +54,21 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
+fn what_tells_its_own_address_has_it_in_the_headers() {
+    let (client, user, group) = with_one_of_each();
+    for (path, _) in addresses(&user, &group) {
+        let answer = client.get(&path);
+        if let Some(location) = answer["meta"]["location"].as_str() {
+            assert_eq!(answer.header("content-location"), Some(location), "{path}");
+            assert_eq!(location, format!("{}{path}", client.base()));
+        }
+    }
+    for list in ["/Users", "/Schemas", "/ResourceTypes"] {
+        assert_eq!(client.get(list).expect(200).header("content-location"), None, "{list} is no resource");
+    }
+}
+
+#[test]
 fn options_names_the_methods_and_every_other_method_is_refused_with_them() {
     let (client, user, group) = with_one_of_each();
     for (path, allow) in addresses(&user, &group) {
