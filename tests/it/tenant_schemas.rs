@@ -32,6 +32,7 @@ fn acme_schema() -> Value {
                     { "name": "value", "type": "string", "required": true },
                     { "name": "type", "type": "string" },
                     { "name": "primary", "type": "boolean" },
+                    { "name": "checked", "type": "boolean", "mutability": "readOnly" },
                 ],
             },
         ],
@@ -162,6 +163,13 @@ fn filters_and_patch_know_them() {
     ] {
         assert_eq!(found(&acme.client, &filter), names, "{filter}");
     }
+    let sorted = |query: &str| {
+        let list = acme.client.get(&format!("/Users?sortBy={ACME}:{query}")).expect(200);
+        list.resources().iter().map(|user| user["userName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(sorted("desk&sortOrder=descending"), ["b", "a"]);
+    assert_eq!(sorted("costCode"), ["a", "b"], "case counts: X before x");
+    assert_eq!(sorted("phones"), ["a", "b"], "who has none comes last");
     for filter in [format!("{ACME}:nothing pr"), format!("{ACME}:desk co 7")] {
         let path = format!("/Users?filter={}", encode(&filter));
         acme.client.get(&path).expect_error(400, "invalidFilter");
@@ -176,6 +184,11 @@ fn filters_and_patch_know_them() {
     let phones =
         patch(json!({ "op": "replace", "path": path, "value": true })).expect(200)[ACME]["phones"].clone();
     assert_eq!((&phones[0]["primary"], &phones[1]["primary"]), (&json!(true), &json!(false)));
+    let path = format!("{ACME}:phones[value eq \"1\"].checked");
+    patch(json!({ "op": "add", "path": path, "value": true })).expect_error(400, "mutability");
+    let value = json!([{ "value": "3", "checked": true }]);
+    let phones = patch(json!({ "op": "add", "path": format!("{ACME}:phones"), "value": value })).expect(200);
+    assert_eq!(phones[ACME]["phones"][2], json!({ "value": "3" }), "what is read-only is passed over");
     patch(json!({ "op": "replace", "path": format!("{ACME}:desk"), "value": "x" }))
         .expect_error(400, "invalidValue");
     patch(json!({ "op": "replace", "path": format!("{ACME}:serial"), "value": "x" }))
