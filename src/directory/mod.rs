@@ -131,6 +131,7 @@ impl Options {
             page_resources_max: self.limits.page_resources_max,
             page_resources_default: self.limits.page_resources_default,
             filter: self.filter_bounds(),
+            profile: self.profile,
         }
     }
 }

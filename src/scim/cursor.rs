@@ -237,6 +237,7 @@ mod tests {
             page_resources_max: 1000,
             page_resources_default: 100,
             filter: Bounds { bytes_max: 4096, depth_max: 32 },
+            profile: crate::scim::Profile::Okta,
         };
         Query::parse(text, &[Schemas::builtin().unwrap().of(kind)], bounds).unwrap()
     }

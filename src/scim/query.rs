@@ -13,7 +13,7 @@ use crate::scim::predicate::{self, Predicate, Target};
 use crate::scim::projection::Projection;
 use crate::scim::schema::ResourceSchema;
 use crate::scim::sort::{self, Direction};
-use crate::scim::{Error, Kind};
+use crate::scim::{Error, Kind, Profile, quirks};
 
 /// The URN of the SearchRequest message, RFC 7644 §3.4.3.
 pub const SEARCH_URN: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
@@ -27,6 +27,8 @@ pub struct PageBounds {
     pub page_resources_default: usize,
     /// Bounds of the filter.
     pub filter: Bounds,
+    /// What is forgiven.
+    pub profile: Profile,
 }
 
 /// What a list asks for.
@@ -191,7 +193,11 @@ impl Raw {
 
     fn query(self, schemas: &[&ResourceSchema], bounds: PageBounds) -> Result<Query, Error> {
         let filter = match self.filter.as_deref().map(str::trim) {
-            None | Some("") => None,
+            None => None,
+            Some("") => {
+                quirks::takes_empty_filters(bounds.profile)?;
+                None
+            }
             Some(text) => Some(Filter::parse(text, bounds.filter)?),
         };
         let direction = Direction::parse(self.sort_order.as_deref())?;
@@ -381,6 +387,7 @@ mod tests {
             page_resources_max: 1000,
             page_resources_default: 100,
             filter: Bounds { bytes_max: 4096, depth_max: 32 },
+            profile: Profile::Okta,
         };
         Query::parse(query, &[Schemas::builtin().unwrap().of(Kind::User)], bounds)
     }
@@ -451,6 +458,7 @@ mod tests {
             page_resources_max: 1000,
             page_resources_default: 100,
             filter: Bounds { bytes_max: 4096, depth_max: 32 },
+            profile: Profile::Okta,
         };
         Query::from_message(message, "", &[schemas.of(Kind::User)], bounds)
     }
@@ -506,6 +514,7 @@ mod tests {
             page_resources_max: 1,
             page_resources_default: 1,
             filter: Bounds { bytes_max: 1, depth_max: 1 },
+            profile: Profile::Okta,
         };
         let message = json!({ "schemas": [SEARCH_URN] });
         let twice = Query::from_message(message, "filter=x", &[schemas.of(Kind::User)], bounds);

@@ -208,6 +208,20 @@ pub fn takes_empty_paths(profile: Profile) -> bool {
     !profile.is_strict()
 }
 
+/// A form with an empty field asks with `filter=`; it is taken for no filter (RFC 7644 §3.4.2.2: a filter holds at least
+/// one expression). Test: `strict::an_empty_filter_is_none_by_default_and_refused_by_the_strict_profile`.
+///
+/// # Errors
+/// 400 `invalidFilter` where that is not forgiven.
+pub fn takes_empty_filters(profile: Profile) -> Result<(), Error> {
+    if profile.is_strict() {
+        return Err(Error::invalid_filter(
+            "The filter is empty; it needs an attribute and what it is to be.",
+        ));
+    }
+    Ok(())
+}
+
 /// Suites and scripts name media types in `Accept` that are no JSON, and read the answer (Okta's SCIM 2.0 test suites:
 /// all kinds of it); RFC 9110 §12.5.1 leaves it to the server whether it refuses. Test:
 /// `who_takes_no_json_is_told_so_before_anything_is_done`.

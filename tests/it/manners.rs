@@ -23,6 +23,10 @@ fn addresses(user: &str, group: &str) -> Vec<(String, &'static str)> {
         ("/Schemas", DISCOVERY),
         (&schema, DISCOVERY),
         ("/Bulk", "POST, OPTIONS"),
+        ("/.search", "POST, OPTIONS"),
+        ("/Users/.search", "POST, OPTIONS"),
+        ("/Groups/.search", "POST, OPTIONS"),
+        ("/", DISCOVERY),
     ]
     .map(|(path, allow)| (path.to_owned(), allow))
     .to_vec()

@@ -279,6 +279,18 @@ fn what_the_rfc_allows_is_taken_by_the_strict_profile() {
 }
 
 #[test]
+fn an_empty_filter_is_none_by_default_and_refused_by_the_strict_profile() {
+    let (lenient, strict) = (Made::of(&Tenant::fresh()), Made::of(&Tenant::strict()));
+    for path in ["/Users?filter=", "/Groups?filter=+&count=1", "/?filter="] {
+        lenient.client.get(path).expect(200);
+        strict.client.get(path).expect_error(400, "invalidFilter");
+    }
+    let search = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "filter": "" });
+    lenient.client.post("/Users/.search", search.clone()).expect(200);
+    strict.client.post("/Users/.search", search).expect_error(400, "invalidFilter");
+}
+
+#[test]
 fn a_create_of_an_inactive_user_is_a_conflict_in_the_strict_profile() {
     let it = Made::of(&Tenant::strict());
     it.patch_user(json!([{ "op": "replace", "path": "active", "value": false }])).expect(200);

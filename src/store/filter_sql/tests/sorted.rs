@@ -14,7 +14,12 @@ fn asked(kinds: &[Kind], query: &str) -> Query {
     static SCHEMAS: LazyLock<Arc<Schemas>> = LazyLock::new(|| Schemas::builtin().unwrap());
     let schemas: Vec<_> = kinds.iter().map(|kind| SCHEMAS.of(*kind)).collect();
     let filter = Bounds { bytes_max: 1 << 20, depth_max: 64 };
-    let bounds = PageBounds { page_resources_max: 1000, page_resources_default: 100, filter };
+    let bounds = PageBounds {
+        page_resources_max: 1000,
+        page_resources_default: 100,
+        filter,
+        profile: crate::scim::Profile::Okta,
+    };
     Query::parse(query, &schemas, bounds).unwrap()
 }
 
@@ -192,8 +197,7 @@ proptest! {
             let bounds = PageBounds {
                 page_resources_max: 1000,
                 page_resources_default: 100,
-                filter: Bounds { bytes_max: 1 << 20, depth_max: 64 },
-            };
+                filter: Bounds { bytes_max: 1 << 20, depth_max: 64 }, profile: crate::scim::Profile::Okta };
             let Ok(query) = Query::parse(&text, &of, bounds) else { continue };
             let expected = plainly(&directory, &kinds, &query);
             let all = page(connection, &selection(&query, PageAt::Index(1), 1000));
