@@ -2,7 +2,6 @@
 //! against them.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -27,9 +26,9 @@ pub(super) fn at<'a>(schemas: &'a Schemas, endpoint: &str) -> Result<&'a Catalog
 }
 
 /// `GET /Licenses` and `POST /Licenses/.search`. A catalog is small, so it is filtered and sorted here.
-pub(super) fn list(schemas: Arc<Schemas>, catalog: Catalog, query: Query, base_url: String) -> ReadWork {
+pub(super) fn list(catalog: Catalog, query: Query, base_url: String) -> ReadWork {
     let query = query.of_catalog(&catalog.endpoint);
-    let run = move |tx: &ReadTx<'_>| {
+    let run = move |tx: &ReadTx<'_>, schemas: &Schemas| {
         let found = matching_entries(tx, &catalog, &query, &base_url)?;
         let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
         let count = usize::try_from(query.count).unwrap_or(usize::MAX);
@@ -67,7 +66,7 @@ pub(super) fn list(schemas: Arc<Schemas>, catalog: Catalog, query: Query, base_u
         message::end_list(&mut body);
         Ok(Answer { body: Some(body), ..Answer::list() })
     };
-    ReadWork::new(false, Box::new(move |tx, _| run(tx)))
+    ReadWork::new(false, Box::new(move |tx, schemas, _| run(tx, schemas)))
 }
 
 /// An entry that fulfils a filter.
@@ -131,14 +130,8 @@ fn page_at(at: &At<'_>, query: &Query, mut found: Vec<Found>) -> Result<(Vec<Fou
 }
 
 /// `GET /Licenses/{id}`
-pub(super) fn one(
-    schemas: Arc<Schemas>,
-    catalog: Catalog,
-    id: String,
-    projection: Projection,
-    base_url: String,
-) -> ReadWork {
-    let run = move |tx: &ReadTx<'_>| {
+pub(super) fn one(catalog: Catalog, id: String, projection: Projection, base_url: String) -> ReadWork {
+    let run = move |tx: &ReadTx<'_>, schemas: &Schemas| {
         let Some((_, entry)) = tx.entry(&id)?.filter(|(name, _)| *name == catalog.name) else {
             let sentence = format!("There is no {} with this id in this tenant.", catalog.name);
             return Err(scim::Error::not_found(sentence).into());
@@ -148,7 +141,7 @@ pub(super) fn one(
         let answer = Answer::json(&shown(&projection, resource, &schemas.of_catalog(&catalog)));
         Ok(Answer { location, ..answer })
     };
-    ReadWork::new(true, Box::new(move |tx, _| run(tx)))
+    ReadWork::new(true, Box::new(move |tx, schemas, _| run(tx, schemas)))
 }
 
 fn shown(projection: &Projection, resource: Value, schema: &scim::schema::ResourceSchema) -> Value {

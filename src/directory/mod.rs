@@ -156,14 +156,17 @@ impl Shared {
     }
 }
 
-/// A read may be done a second time, elsewhere; a write is done once.
-type ReadRun = Box<dyn Fn(&ReadTx<'_>, &mut Parts<'_>) -> Result<Answer, Error> + Send>;
+/// A read may be done a second time, elsewhere; a write is done once. The schemas are handed to it when it runs:
+/// counting how many hold those that all tenants share would have every processor write to one place.
+type ReadRun = Box<dyn Fn(&ReadTx<'_>, &Schemas, &mut Parts<'_>) -> Result<Answer, Error> + Send>;
 type WriteRun = Box<dyn FnOnce(&WriteTx<'_>) -> Result<Answer, Error> + Send>;
 
 /// A read that is ready to be done.
 pub struct ReadWork {
     short: bool,
     time_max: Duration,
+    /// The tenant's own; `None` for those that all share.
+    schemas: Option<Arc<Schemas>>,
     run: ReadRun,
 }
 
@@ -174,12 +177,12 @@ impl ReadWork {
     }
 
     fn new(short: bool, run: ReadRun) -> ReadWork {
-        ReadWork { short, time_max: Duration::MAX, run }
+        ReadWork { short, time_max: Duration::MAX, schemas: None, run }
     }
 
-    /// The same, given up after a time.
-    fn within(self, time_max: Duration) -> ReadWork {
-        ReadWork { time_max, ..self }
+    /// The same, given up after a time, by the schemas of a tenant with these options.
+    fn within(self, time_max: Duration, options: &Options) -> ReadWork {
+        ReadWork { time_max, schemas: options.schemas.clone(), ..self }
     }
 }
 
@@ -282,44 +285,43 @@ impl Directory {
             Operation::Schema(urn) => ready(message::schema(schemas, urn, &ask.base_url)?),
             Operation::List(kind) => {
                 let query = Query::parse(&ask.query, &[schemas.of(*kind)], options.page_bounds())?;
-                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+                Ok(Work::Read(read::list(query, ask.base_url).within(time_max, options)))
             }
             Operation::ListAll => {
                 let all = Kind::ALL.map(|kind| schemas.of(kind));
                 let query = Query::parse(&ask.query, &all, options.page_bounds())?;
-                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+                Ok(Work::Read(read::list(query, ask.base_url).within(time_max, options)))
             }
             Operation::Search(kind) => {
                 let query = search(options, &ask, &[schemas.of(*kind)])?;
-                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+                Ok(Work::Read(read::list(query, ask.base_url).within(time_max, options)))
             }
             Operation::SearchAll => {
                 let query = search(options, &ask, &Kind::ALL.map(|kind| schemas.of(kind)))?;
-                Ok(Work::Read(read::list(Arc::clone(schemas), query, ask.base_url).within(time_max)))
+                Ok(Work::Read(read::list(query, ask.base_url).within(time_max, options)))
             }
             Operation::Read(kind, id) => {
                 let projection = query::projection_of(&ask.query)?;
-                let schemas = Arc::clone(schemas);
-                let one = read::one(*kind, schemas, id.clone(), projection, ask.if_none_match, ask.base_url);
-                Ok(Work::Read(one.within(time_max)))
+                let one = read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url);
+                Ok(Work::Read(one.within(time_max, options)))
             }
             Operation::ListEntries(endpoint) => {
                 let catalog = catalog::at(schemas, endpoint)?;
                 let query = Query::parse(&ask.query, &[&schemas.of_catalog(catalog)], options.page_bounds())?;
-                let list = catalog::list(Arc::clone(schemas), catalog.clone(), query, ask.base_url);
-                Ok(Work::Read(list.within(time_max)))
+                let list = catalog::list(catalog.clone(), query, ask.base_url);
+                Ok(Work::Read(list.within(time_max, options)))
             }
             Operation::SearchEntries(endpoint) => {
                 let catalog = catalog::at(schemas, endpoint)?;
                 let query = search(options, &ask, &[&schemas.of_catalog(catalog)])?;
-                let list = catalog::list(Arc::clone(schemas), catalog.clone(), query, ask.base_url);
-                Ok(Work::Read(list.within(time_max)))
+                let list = catalog::list(catalog.clone(), query, ask.base_url);
+                Ok(Work::Read(list.within(time_max, options)))
             }
             Operation::ReadEntry(endpoint, id) => {
                 let catalog = catalog::at(schemas, endpoint)?.clone();
                 let projection = query::projection_of(&ask.query)?;
-                let one = catalog::one(Arc::clone(schemas), catalog, id.clone(), projection, ask.base_url);
-                Ok(Work::Read(one.within(time_max)))
+                let one = catalog::one(catalog, id.clone(), projection, ask.base_url);
+                Ok(Work::Read(one.within(time_max, options)))
             }
             Operation::Create(_)
             | Operation::Replace(..)
@@ -395,7 +397,11 @@ impl Directory {
     /// # Errors
     /// What the client did wrong, or that the file cannot be used.
     pub fn read(&self, work: &ReadWork) -> Result<Answer, Error> {
-        self.store.read(work.time_max, |tx| (work.run)(tx, &mut Parts::kept()))
+        self.store.read(work.time_max, |tx| self.run_read(work, tx, &mut Parts::kept()))
+    }
+
+    fn run_read(&self, work: &ReadWork, tx: &ReadTx<'_>, parts: &mut Parts<'_>) -> Result<Answer, Error> {
+        (work.run)(tx, work.schemas.as_ref().unwrap_or(&self.shared.schemas), parts)
     }
 
     /// Does a read whose body may be large: it is handed to `take` in parts while the rest is still being read.
@@ -404,13 +410,13 @@ impl Directory {
     /// # Errors
     /// What the client did wrong, that the file cannot be used, or what `take` gives.
     pub fn read_in_parts<'a>(&self, work: &ReadWork, take: &'a mut TakeParts<'a>) -> Result<Answer, Error> {
-        self.store.read(work.time_max, |tx| (work.run)(tx, &mut Parts::handed_to(take)))
+        self.store.read(work.time_max, |tx| self.run_read(work, tx, &mut Parts::handed_to(take)))
     }
 
     /// Does a short read without waiting, for the threads that serve connections. `None` when it turned out not
     /// to be short, or no connection was free at once: [`Directory::read`] then does it elsewhere.
     pub fn read_in_place(&self, work: &ReadWork) -> Option<Result<Answer, Error>> {
-        self.store.read_short(|tx| (work.run)(tx, &mut Parts::kept())).ok()
+        self.store.read_short(|tx| self.run_read(work, tx, &mut Parts::kept())).ok()
     }
 
     /// Does writes in one transaction, each undone by itself where it fails. Blocks; the answers hold when it

@@ -1,7 +1,5 @@
 //! Reading: one resource, or a page of them, as the answer that goes out.
 
-use std::sync::Arc;
-
 use crate::directory::leading::At;
 use crate::directory::parts::Parts;
 use crate::directory::{Answer, Error, ReadWork};
@@ -21,7 +19,6 @@ const SHORT_LIST_RESOURCES_MAX: u32 = 10;
 /// `GET /Users/{id}`.
 pub(super) fn one(
     kind: Kind,
-    schemas: Arc<Schemas>,
     id: String,
     projection: Projection,
     if_none_match: Option<String>,
@@ -29,14 +26,13 @@ pub(super) fn one(
 ) -> ReadWork {
     // A group may have any number of members.
     let short = kind == Kind::User || !projection.shows("members");
-    let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
+    let run = move |tx: &ReadTx<'_>, schemas: &Schemas, parts: &mut Parts<'_>| {
         let answer = tx.with_one(kind, Key::Id(&id), |seen| {
             if if_none_match.as_ref().is_some_and(|header| version::names(header, seen.version)) {
                 let etag = Some(version::etag(seen.version));
                 return Ok(Answer { status: 304, body: None, location: None, etag });
             }
-            Show { tx, schemas: &schemas, projection: &projection, base_url: &base_url }
-                .answer(seen, 200, parts)
+            Show { tx, schemas, projection: &projection, base_url: &base_url }.answer(seen, 200, parts)
         })?;
         answer.ok_or_else(|| unknown(kind).into())
     };
@@ -44,10 +40,10 @@ pub(super) fn one(
 }
 
 /// `GET /Users`, `GET /`, and `/.search` below either.
-pub(super) fn list(schemas: Arc<Schemas>, query: Query, base_url: String) -> ReadWork {
+pub(super) fn list(query: Query, base_url: String) -> ReadWork {
     let short = is_short(&query);
-    let run = move |tx: &ReadTx<'_>, parts: &mut Parts<'_>| {
-        let show = Show { tx, schemas: &schemas, projection: &query.projection, base_url: &base_url };
+    let run = move |tx: &ReadTx<'_>, schemas: &Schemas, parts: &mut Parts<'_>| {
+        let show = Show { tx, schemas, projection: &query.projection, base_url: &base_url };
         match (&query.paging, query.parts()) {
             (Paging::Index(start_index), [Part { kind, filter: Some(filter), .. }]) => {
                 match selects_one(*kind, filter) {
