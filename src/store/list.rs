@@ -113,14 +113,14 @@ impl ReadTx<'_> {
             PageAt::Index(start_index) => {
                 let (total, place) = self.position(of, Some(start_index.saturating_sub(1)))?;
                 let seqs = match place.filter(|_| selection.count > 0) {
-                    Some((first, offset)) => self.from_block(of, first, selection.count, offset)?,
+                    Some((first, offset)) => self.seqs_in_block(of, first, selection.count, offset)?,
                     None => Vec::new(),
                 };
                 Ok((total, Rows { keys: Rows::by_creation(seqs), more: false }))
             }
             PageAt::Place { backward, place } => {
                 let (total, _) = self.position(of, None)?;
-                let seqs = self.from_seq(of, *backward, place.as_ref(), selection.count)?;
+                let seqs = self.seqs_beside(of, *backward, place.as_ref(), selection.count)?;
                 Ok((total, Rows::met(Rows::by_creation(seqs), selection.count, *backward)))
             }
         }
@@ -150,7 +150,7 @@ impl ReadTx<'_> {
         Ok((total, place))
     }
 
-    fn from_block(&self, of: Counted, first: i64, count: u32, offset: i64) -> Result<Vec<i64>, Error> {
+    fn seqs_in_block(&self, of: Counted, first: i64, count: u32, offset: i64) -> Result<Vec<i64>, Error> {
         let mut statement = self.prepare(match of {
             Counted { kind: None, .. } => {
                 "SELECT seq FROM resources WHERE seq >= ?1 AND ?4 IS NULL ORDER BY seq LIMIT ?2 OFFSET ?3"
@@ -169,7 +169,7 @@ impl ReadTx<'_> {
     }
 
     /// The numbers after or before a place, one more than `count`, as they are met.
-    fn from_seq(
+    fn seqs_beside(
         &self,
         of: Counted,
         backward: bool,
