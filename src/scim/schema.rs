@@ -276,6 +276,8 @@ pub struct Schemas {
     /// The core schemas of catalogs.
     entitlement: Arc<Schema>,
     role: Arc<Schema>,
+    /// What discovery itself answers with (RFC 7643 §5 to §7): served, and of no resource that is stored.
+    discovery: Arc<[Schema]>,
 }
 
 impl Schemas {
@@ -298,6 +300,7 @@ impl Schemas {
             catalogs: Vec::new(),
             entitlement: read(include_str!("../../schema/scim/entitlement.json"))?,
             role: read(include_str!("../../schema/scim/role.json"))?,
+            discovery: discovery()?,
         }))
     }
 
@@ -365,7 +368,7 @@ impl Schemas {
         Ok(own)
     }
 
-    /// Every schema once, core schemas first, in the order in which `/Schemas` lists them.
+    /// Every schema once, core schemas first and those of discovery last, in the order in which `/Schemas` lists them.
     pub fn all(&self) -> Vec<&Schema> {
         let mut all: Vec<&Schema> = vec![&self.users.core, &self.groups.core];
         let classes = self.catalogs.iter().map(|catalog| &**self.of_class(catalog.class));
@@ -375,8 +378,15 @@ impl Schemas {
                 all.push(schema);
             }
         }
+        all.extend(self.discovery.iter());
         all
     }
+}
+
+fn discovery() -> Result<Arc<[Schema]>, String> {
+    let all: Vec<Value> = serde_json::from_str(include_str!("../../schema/scim/discovery.json"))
+        .map_err(|error| error.to_string())?;
+    all.iter().map(|schema| Schema::from_json(&schema.to_string())).collect()
 }
 
 /// Whether a URN is the other one with more after a colon.
@@ -402,7 +412,7 @@ mod tests {
         let made = builtin.with_own(both, Vec::new()).unwrap();
         assert!(made.of(Kind::User).extension("URN:ACME:1.0:x").is_some());
         assert_eq!(made.of(Kind::Group).extensions.len(), 1);
-        assert_eq!(made.all().len(), 4);
+        assert_eq!(made.all().len(), 7);
         assert!(made.of(Kind::User).shown_as_stored);
     }
 
@@ -430,7 +440,7 @@ mod tests {
         let enterprise = users.extension(&ENTERPRISE_USER.to_ascii_uppercase()).unwrap();
         assert_eq!(enterprise.attribute("manager").unwrap().data_type, Type::Complex);
         assert_eq!(schemas.of(Kind::Group).attribute("members").unwrap().sub_attributes.len(), 4);
-        assert_eq!(schemas.all().len(), 3);
+        assert_eq!(schemas.all().len(), 6);
     }
 
     #[test]

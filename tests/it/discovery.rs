@@ -115,7 +115,10 @@ fn schemas_describe_every_attribute_in_full() {
     let client = Tenant::fresh().client();
     let list = client.get("/Schemas").expect(200);
     let ids: HashSet<&str> = list.resources().iter().map(|schema| schema["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, HashSet::from([okta::USER, okta::GROUP, okta::ENTERPRISE]));
+    let own = ["ServiceProviderConfig", "ResourceType", "Schema"]
+        .map(|name| format!("urn:ietf:params:scim:schemas:core:2.0:{name}"));
+    let resources = [okta::USER, okta::GROUP, okta::ENTERPRISE];
+    assert_eq!(ids, resources.into_iter().chain(own.iter().map(String::as_str)).collect());
     for schema in list.resources() {
         let id = schema["id"].as_str().unwrap();
         assert_eq!(client.get(&format!("/Schemas/{id}")).expect(200).json, *schema);

@@ -23,6 +23,15 @@ fn attributes(client: &Client) -> Vec<(String, Value)> {
     }
     let mut found = Vec::new();
     for schema in client.get("/Schemas").expect(200).resources() {
+        // Those of discovery itself describe no resource that a client makes.
+        if schema["attributes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|attribute| attribute["mutability"] == "readOnly")
+        {
+            continue;
+        }
         walk(&schema["attributes"], &format!("{}:", schema["id"].as_str().unwrap()), &mut found);
     }
     found
@@ -297,4 +306,71 @@ fn canonical_values_are_suggestions() {
     let made =
         user_with(&client, "a@x.test", json!({ "ims": [{ "value": "a", "type": "matrix" }] })).expect(201);
     assert_eq!(made["ims"][0]["type"], "matrix");
+}
+
+#[test]
+fn every_urn_that_an_answer_names_is_a_served_schema() {
+    let client = Tenant::fresh().client();
+    let named = |answer: &Value| -> Vec<String> {
+        answer["schemas"].as_array().unwrap().iter().map(|urn| urn.as_str().unwrap().to_owned()).collect()
+    };
+    let user = user_with(&client, "a@x.test", json!({ okta::ENTERPRISE: { "department": "D" } })).expect(201);
+    let group = client.create("/Groups", okta::group("g", &[]));
+    let mut urns = [named(&user.json), named(&group.json)].concat();
+    urns.extend(named(&client.get("/ServiceProviderConfig").json));
+    urns.extend(named(&client.get("/ResourceTypes").resources()[0]));
+    urns.extend(named(&client.get("/Schemas").resources()[0]));
+    assert_eq!(urns.len(), 6);
+    for urn in urns {
+        assert_eq!(client.get(&format!("/Schemas/{urn}")).expect(200)["id"], urn);
+    }
+}
+
+/// Everything that an answer has, the schema that it names describes (RFC 7643 §5 to §7).
+#[test]
+fn what_discovery_answers_is_as_its_schemas_say() {
+    fn fits(value: &Value, attributes: &Value, place: &str) {
+        for (name, value) in value.as_object().unwrap() {
+            if ["schemas", "meta"].contains(&name.as_str()) {
+                continue;
+            }
+            let found = attributes.as_array().unwrap().iter().find(|attribute| attribute["name"] == *name);
+            let described = match found {
+                Some(described) => described,
+                // Parts of parts: only the schema of schemas has them, and to describe them there is no end.
+                None if name == "subAttributes" => continue,
+                None => panic!("{place}.{name} is not described"),
+            };
+            assert_eq!(value.is_array(), described["multiValued"] == true, "{place}.{name}");
+            for one in value.as_array().unwrap_or(&vec![value.clone()]) {
+                match described["type"].as_str().unwrap() {
+                    "complex" => fits(one, &described["subAttributes"], &format!("{place}.{name}")),
+                    "boolean" => assert!(one.is_boolean(), "{place}.{name}"),
+                    "integer" => assert!(one.is_u64(), "{place}.{name}"),
+                    _ => assert!(one.is_string(), "{place}.{name}"),
+                }
+            }
+        }
+        for attribute in
+            attributes.as_array().unwrap().iter().filter(|attribute| attribute["required"] == true)
+        {
+            assert!(
+                value.get(attribute["name"].as_str().unwrap()).is_some(),
+                "{place}: {}",
+                attribute["name"]
+            );
+        }
+    }
+    let client = Tenant::fresh().client();
+    let attributes = |answer: &Value| {
+        let urn = answer["schemas"][0].as_str().unwrap();
+        client.get(&format!("/Schemas/{urn}")).expect(200)["attributes"].clone()
+    };
+    let config = client.get("/ServiceProviderConfig").json;
+    fits(&config, &attributes(&config), "config");
+    for path in ["/ResourceTypes", "/Schemas"] {
+        for one in client.get(path).expect(200).resources() {
+            fits(one, &attributes(one), path);
+        }
+    }
 }
