@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn discovery_names_what_there_is() {
         let all = Schemas::builtin().unwrap();
-        assert_eq!(schemas(&all, "b")["totalResults"], 3);
+        assert_eq!(schemas(&all, "b")["totalResults"], 6);
         assert_eq!(
             resource_types(&all, "b")["Resources"][0]["schemaExtensions"][0]["schema"],
             crate::scim::schema::ENTERPRISE_USER
