@@ -302,7 +302,8 @@ impl Directory {
             }
             Operation::Read(kind, id) => {
                 let projection = query::projection_of(&ask.query)?;
-                let one = read::one(*kind, id.clone(), projection, ask.if_none_match, ask.base_url);
+                let (if_match, if_none_match) = (ask.if_match, ask.if_none_match);
+                let one = read::one(*kind, id.clone(), projection, if_match, if_none_match, ask.base_url);
                 Ok(Work::Read(one.within(time_max, options)))
             }
             Operation::ListEntries(endpoint) => {

@@ -21,6 +21,7 @@ pub(super) fn one(
     kind: Kind,
     id: String,
     projection: Projection,
+    if_match: Option<String>,
     if_none_match: Option<String>,
     base_url: String,
 ) -> ReadWork {
@@ -28,6 +29,7 @@ pub(super) fn one(
     let short = kind == Kind::User || !projection.shows("members");
     let run = move |tx: &ReadTx<'_>, schemas: &Schemas, parts: &mut Parts<'_>| {
         let answer = tx.with_one(kind, Key::Id(&id), |seen| {
+            version::check_if_match(if_match.as_deref(), seen.version)?;
             if if_none_match.as_ref().is_some_and(|header| version::names(header, seen.version)) {
                 let etag = Some(version::etag(seen.version));
                 return Ok(Answer { status: 304, body: None, location: None, etag });

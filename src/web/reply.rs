@@ -96,7 +96,7 @@ impl Reply {
 
     /// Adds the address of what was asked for, unless the answer tells one already.
     pub(super) fn with_location(mut self, location: Option<&str>) -> Reply {
-        if !self.headers.contains_key(LOCATION) {
+        if location.is_some() && !self.headers.contains_key(LOCATION) {
             self.text(LOCATION, location);
         }
         self

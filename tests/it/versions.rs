@@ -73,7 +73,7 @@ fn if_match_takes_a_star_a_list_and_weak_and_strong_tags() {
 }
 
 #[test]
-fn preconditions_hold_for_put_patch_and_delete_and_what_is_gone_is_404() {
+fn preconditions_hold_for_every_method_and_what_is_gone_is_404() {
     let client = Tenant::fresh().client();
     let made = client.create("/Users", okta::user("a@x.test"));
     let path = format!("/Users/{}", made.id());
@@ -93,6 +93,8 @@ fn preconditions_hold_for_put_patch_and_delete_and_what_is_gone_is_404() {
     }
     client.send_with(Method::PATCH, &path, patch(), &[("if-none-match", "W/\"0\"")]).expect(200);
     client.send_with(Method::GET, &path, None, &[("if-none-match", "*")]).expect(304);
+    client.send_with(Method::GET, &path, None, &[("if-match", "W/\"0\"")]).expect_error(412, "");
+    client.send_with(Method::GET, &path, None, &[("if-match", "*")]).expect(200);
     // A POST makes something new, which has no version to compare with.
     let body = Some(okta::user("b@x.test").to_string().into_bytes());
     client.send_with(Method::POST, "/Users", body, &[("if-none-match", "*"), ("if-match", tag)]).expect(201);
