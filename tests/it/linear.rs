@@ -165,6 +165,9 @@ fn a_list_of_values_is_read_in_line_with_its_length() {
     }
 }
 
+/// What it is called, whose it is, and the operation of each number.
+type NamedOperation<'a> = (&'a str, &'a ResourceSchema, &'a dyn Fn(usize) -> Value);
+
 #[test]
 fn patches_are_carried_out_in_line_with_their_operations() {
     let (users, groups) = (schema_of(Kind::User), schema_of(Kind::Group));
@@ -173,7 +176,7 @@ fn patches_are_carried_out_in_line_with_their_operations() {
         ("emails".to_owned(), json!([{ "value": "a" }])),
     ]);
     let group = Map::from_iter([("displayName".to_owned(), json!("g"))]);
-    let operations: [(&str, &ResourceSchema, &dyn Fn(usize) -> Value); 4] = [
+    let operations: [NamedOperation<'_>; 4] = [
         (
             "title",
             &users,
