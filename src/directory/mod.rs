@@ -20,7 +20,7 @@ use crate::scim::message::{self, Capabilities};
 use crate::scim::patch::{self, Effort};
 use crate::scim::query::{self, PageBounds, Query};
 use crate::scim::schema::{ResourceSchema, Schemas};
-use crate::scim::{self, Kind, Profile, resource};
+use crate::scim::{self, Kind, Profile, ScimType, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
 
@@ -448,7 +448,12 @@ impl Directory {
 /// Reads a SearchRequest.
 fn search(options: &Options, ask: &Ask, schemas: &[&ResourceSchema]) -> Result<Query, Error> {
     let message = message::parse_json(&ask.body, options.limits.json_depth_max)?;
-    Ok(Query::from_message(message, &ask.query, schemas, options.page_bounds())?)
+    let query = Query::from_message(message, &ask.query, schemas, options.page_bounds());
+    Ok(query.map_err(|error| match error.scim_type {
+        // It is about what stands in an address; a body is none (RFC 7644 §7.5.2).
+        Some(ScimType::Sensitive) => scim::Error::invalid_filter(error.detail),
+        _ => error,
+    })?)
 }
 
 /// What becomes of a password in a request: nothing, unless the tenant keeps hashes. `Some(None)` takes a kept

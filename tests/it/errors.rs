@@ -261,6 +261,12 @@ fn each_scim_type_of_the_rfc_is_the_answer_to_something() {
     for (scim_type, status, reply) in replies {
         reply.expect_error(status, scim_type);
     }
+    // In a body it is in no address, and only cannot be searched.
+    let search = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],
+        "filter": "password eq \"hunter2\"",
+    });
+    client.post("/Users/.search", search).expect_error(400, "invalidFilter");
 }
 
 /// A filter that would have to look into everybody for longer than a request may take.
