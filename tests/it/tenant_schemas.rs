@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::advertised;
 use crate::support::client::encode;
 use crate::support::{Client, Config, Server, TenantConfig, Token, okta, until};
 
@@ -337,4 +338,9 @@ fn the_command_line_knows_them() {
     assert_eq!(found(&acme.client, &format!("{ACME}:desk eq 7")), ["a@x.test"]);
     let refused = acme.server.run(["user", "set", "acme", "a@x.test", "desk=x"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("whole number"));
+}
+
+#[test]
+fn each_attribute_of_a_tenants_own_schemas_is_what_they_say() {
+    advertised::each_attribute_holds(Acme::new().client.clone());
 }
