@@ -35,7 +35,7 @@ mod parts;
 /// Puts the release binary under load and compares it with its floors
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// End within three minutes; fail where a bound is missed by more than a factor of two
+    /// End within three minutes; fail where something is less than half as good as usual
     #[arg(long, conflicts_with = "tiny")]
     quick: bool,
 

@@ -184,6 +184,56 @@ fn a_file_that_cannot_be_used_stops_its_tenant_and_no_other() {
 }
 
 #[test]
+fn a_file_with_damaged_pages_stops_its_tenant_and_no_other_and_check_tells_it() {
+    let (acme, globex) = (Token::new("a"), Token::new("g"));
+    let config = Config::new()
+        .tenant(TenantConfig::new("acme").token(&acme))
+        .tenant(TenantConfig::new("globex").token(&globex));
+    let server = Server::start(&config);
+    for (tenant, token) in [("acme", &acme), ("globex", &globex)] {
+        let client = server.client(tenant, token);
+        for number in 0..40 {
+            let user = json!({ "userName": format!("user{number}@x.test"), "title": "t".repeat(1000) });
+            client.create("/Users", user);
+        }
+    }
+    let path = server.tenant_file("acme");
+    let server = server.stop_and_restart(&config, || {
+        // The first page, with what tells whose file it is, stays; everything behind it is lost.
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.len() > 10 * 4096, "there are pages to damage");
+        bytes[4096..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+    });
+    let client = server.client("acme", &acme);
+    for path in ["/Users", "/Users?filter=userName%20eq%20%22user7%40x.test%22"] {
+        let reply = client.get(path).expect_error(503, "");
+        assert!(!reply.detail().contains("malformed"), "{reply}: the file is no business of the client's");
+    }
+    client.post("/Users", json!({ "userName": "new@x.test" })).expect_error(503, "");
+    server.log().wait_for("what is wrong", |line| line.contains("malformed").then_some(()));
+    let listed = server.client("globex", &globex).get("/Users").expect(200);
+    assert_eq!(listed["totalResults"], 40);
+    let check = server.run(["check"]);
+    let told = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success() && told.contains("acme"), "{told}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_by_name() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token));
+    let mut other = std::process::Command::new(BINARY);
+    // No user may make a file there, not even root.
+    other
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", "/proc", "--config"])
+        .arg(server.config_file());
+    let output = run_to_end(&mut other);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("the data folder /proc cannot be used"), "{told}");
+}
+
+#[test]
 fn a_second_server_on_the_same_folder_is_refused_and_commands_are_not() {
     let token = Token::new("okta");
     let server = Server::start(&Config::acme(&token));

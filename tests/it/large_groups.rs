@@ -11,6 +11,7 @@ use crate::support::{Client, Config, Server, Token, okta};
 /// Enough for an answer of some parts of 64 KiB each.
 const MEMBERS: usize = 2_000;
 const OPERATIONS: usize = 1_000;
+const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
 /// Creates users and a group of all of them.
 fn large_group(client: &Client) -> (String, BTreeSet<String>) {
@@ -85,4 +86,34 @@ fn a_client_that_leaves_in_the_middle_ends_the_reading_and_harms_nobody() {
     }
     assert_eq!(client.get(&format!("/Groups/{group}")).expect(200).member_ids().len(), MEMBERS);
     assert!(server.stop().success());
+}
+
+#[test]
+fn members_that_sixteen_writers_add_to_one_group_at_once_are_all_there_both_ways() {
+    const WRITERS: usize = 16;
+    const EACH: usize = 8;
+    let (server, client, token) = server();
+    let users: Vec<String> = (0..WRITERS * EACH)
+        .map(|n| client.create("/Users", json!({ "userName": format!("u{n}@x.test") })).id())
+        .collect();
+    let group = client.create("/Groups", okta::group("crowd", &[])).id();
+    let path = format!("/Groups/{group}");
+    std::thread::scope(|scope| {
+        for own in users.chunks(EACH) {
+            let (client, path) = (server.client("acme", &token), &path);
+            scope.spawn(move || {
+                for user in own {
+                    let add = json!([{ "op": "add", "path": "members", "value": [{ "value": user }] }]);
+                    let body = json!({ "schemas": [PATCH_OP], "Operations": add });
+                    client.patch(path, body).expect(200);
+                }
+            });
+        }
+    });
+    let members: BTreeSet<String> = client.get(&path).expect(200).member_ids().into_iter().collect();
+    assert_eq!(members, users.iter().cloned().collect());
+    for user in &users {
+        let shown = client.get(&format!("/Users/{user}")).expect(200);
+        assert_eq!(shown["groups"][0]["value"], json!(group));
+    }
 }

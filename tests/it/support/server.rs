@@ -243,6 +243,18 @@ impl Server {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        self.restart(config)
+    }
+
+    /// Asks it to stop, does `between`, and starts another on the same folder.
+    pub(crate) fn stop_and_restart(mut self, config: &Config, between: impl FnOnce()) -> Server {
+        self.signal("TERM");
+        wait(self.child.take().unwrap());
+        between();
+        self.restart(config)
+    }
+
+    fn restart(mut self, config: &Config) -> Server {
         let guard = self._folder.take();
         let mut command = Command::new(BINARY);
         clean_environment(&mut command);
