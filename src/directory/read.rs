@@ -64,10 +64,20 @@ pub(super) fn list(query: Query, base_url: String) -> ReadWork {
 fn is_short(query: &Query) -> bool {
     let [Part { kind, filter, .. }] = query.parts() else { return false };
     let few = match filter {
-        Some(filter) => query.paging.is_by_index() && selects_one(*kind, filter).is_some(),
+        Some(filter) => query.paging.is_by_index() && selects_few(*kind, filter),
         None => query.direction.is_none() && query.count <= SHORT_LIST_RESOURCES_MAX,
     };
     few && (*kind == Kind::User || !query.projection.shows("members"))
+}
+
+/// Whether a filter is an equality that an index serves and few fulfil; where there are many after all, the bound on
+/// a short read ends it.
+fn selects_few(kind: Kind, filter: &Predicate) -> bool {
+    let Predicate::Test { target, test: Test::Compare(CompareOp::Eq, Operand::Text(_)) } = filter else {
+        return false;
+    };
+    let by_client = target.urn.is_none() && target.sub.is_none() && target.attribute == "externalId";
+    by_client || selects_one(kind, filter).is_some()
 }
 
 /// What a filter names when it is an equality with a unique attribute.

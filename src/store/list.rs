@@ -1,7 +1,7 @@
 //! Pages of resources in creation order, with a total that is true in the same snapshot; sorted ones are in `sorted`.
 //!
-//! Without a filter, or with `active eq true` alone, the table `positions` tells where a page begins and how many
-//! there are. With any other filter the matching rows are walked once: those on the page are kept, all are
+//! Without a filter, or with `active eq true` alone, the tables `spans` and `positions` tell where a page begins and
+//! how many there are. With any other filter the matching rows are walked once: those on the page are kept, all are
 //! counted.
 
 use std::collections::VecDeque;
@@ -18,8 +18,10 @@ use crate::store::filter_sql::{self, Sql};
 use crate::store::resources::kind_code;
 use crate::store::{Error, ReadTx, Record};
 
-/// Resources of one block of `positions`: the divisor in `schema/tenant/0001_init.sql`.
+/// Numbers of one block of `positions`: the divisor in `schema/tenant/0001_init.sql`.
 const BLOCK_RESOURCES: i64 = 1024;
+/// Blocks of one span of `spans`: the divisor in `schema/tenant/0006_spans.sql`.
+const SPAN_BLOCKS: i64 = 32;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -96,10 +98,7 @@ impl ReadTx<'_> {
             Some(direction) => (self.total(selection)?, self.sorted(selection, direction)?),
             None => self.by_creation(selection)?,
         };
-        let mut records = Vec::with_capacity(rows.keys.len());
-        for (_, seq) in &rows.keys {
-            records.extend(self.by_seq(*seq)?);
-        }
+        let records = self.by_seqs(rows.keys.iter().map(|(_, seq)| *seq))?;
         let ends = match (rows.keys.first(), rows.keys.last()) {
             (Some(first), Some(last)) => Some([first.clone(), last.clone()]),
             _ => None,
@@ -126,28 +125,31 @@ impl ReadTx<'_> {
         }
     }
 
-    /// How many resources there are, by the table `positions`; and for that many before it, the first number of the
-    /// block in which the next one lies and how many to pass over in it.
+    /// How many resources there are, by the tables `spans` and `positions`; and for that many before it, the first
+    /// number of the block in which the next one lies and how many to pass over in it.
     fn position(&self, of: Counted, skip: Option<u64>) -> Result<(u64, Option<(i64, i64)>), Error> {
-        let mut statement = self.prepare(match of.kind {
-            Some(_) => {
-                "SELECT block, sum(n) FROM positions WHERE kind = ?1 AND (?2 IS NULL OR active = ?2)
-                  GROUP BY block ORDER BY block"
-            }
-            None => "SELECT block, sum(n) FROM positions WHERE ?1 IS NULL AND ?2 IS NULL GROUP BY block ORDER BY block",
+        let mut spans = self.prepare(match of.kind {
+            Some(_) => "SELECT span, active, n FROM spans WHERE kind = ?1 ORDER BY span",
+            None => "SELECT span, active, n FROM spans WHERE ?1 IS NULL ORDER BY span",
         })?;
-        let active = of.active.then_some(true);
-        let mut rows = statement.query(rusqlite::params![of.kind.map(kind_code), active])?;
-        let (mut total, mut place) = (0_u64, None);
-        while let Some(row) = rows.next()? {
-            let block: i64 = row.get(0)?;
-            let n = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
-            if let Some(skip) = skip.filter(|skip| place.is_none() && total + n > *skip) {
-                place = Some((block * BLOCK_RESOURCES, i64::try_from(skip - total).unwrap_or(i64::MAX)));
+        let kind = of.kind.map(kind_code);
+        let (total, found) = counted_up_to(of, &mut spans.query([kind])?, skip)?;
+        let Some((span, passed)) = found else { return Ok((total, None)) };
+        let mut blocks = self.prepare(match of.kind {
+            Some(_) => {
+                "SELECT block, active, n FROM positions
+                  WHERE kind = ?1 AND block >= ?2 AND block < ?2 + ?3 ORDER BY block"
             }
-            total += n;
-        }
-        Ok((total, place))
+            None => {
+                "SELECT block, active, n FROM positions
+                  WHERE ?1 IS NULL AND kind IN (1, 2) AND block >= ?2 AND block < ?2 + ?3 ORDER BY block"
+            }
+        })?;
+        let skip = skip.map(|skip| skip - passed);
+        let values = rusqlite::params![kind, span * SPAN_BLOCKS, SPAN_BLOCKS];
+        let (_, place) = counted_up_to(of, &mut blocks.query(values)?, skip)?;
+        let offset = |passed| i64::try_from(skip.unwrap_or(0) - passed).unwrap_or(i64::MAX);
+        Ok((total, place.map(|(block, passed)| (block * BLOCK_RESOURCES, offset(passed)))))
     }
 
     fn seqs_in_block(&self, of: Counted, first: i64, count: u32, offset: i64) -> Result<Vec<i64>, Error> {
@@ -283,6 +285,32 @@ struct Counted {
     kind: Option<Kind>,
     /// Whether only the active ones.
     active: bool,
+}
+
+/// All that the rows (place, active, count) hold together; and for that many to pass over the place that is reached
+/// with them, with how many lie before it.
+fn counted_up_to(
+    of: Counted,
+    rows: &mut rusqlite::Rows<'_>,
+    skip: Option<u64>,
+) -> Result<(u64, Option<(i64, u64)>), Error> {
+    // A place has two rows, and with several kinds more: those of one place are taken together.
+    let (mut total, mut found, mut current) = (0_u64, None, None);
+    while let Some(row) = rows.next()? {
+        let (place, active, n): (i64, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let before = match current {
+            Some((at, before)) if at == place => before,
+            _ => total,
+        };
+        current = Some((place, before));
+        if active || !of.active {
+            total += u64::try_from(n).unwrap_or(0);
+        }
+        if found.is_none() && skip.is_some_and(|skip| total > skip) {
+            found = Some((place, before));
+        }
+    }
+    Ok((total, found))
 }
 
 /// What is asked for, if `positions` counts it: a kind, all there are, or a kind's active ones.

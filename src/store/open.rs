@@ -27,6 +27,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0003_nestings.sql")),
     M::up(include_str!("../../schema/tenant/0004_uniques.sql")),
     M::up(include_str!("../../schema/tenant/0005_lists.sql")),
+    M::up(include_str!("../../schema/tenant/0006_spans.sql")),
 ];
 
 /// The length of a key in the table `keys`.

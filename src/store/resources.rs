@@ -28,6 +28,8 @@ pub struct Record {
     pub version: i64,
     /// The document, as JSON text.
     pub doc: String,
+    /// Whether it may be in a group; false spares the search for them.
+    pub in_groups: bool,
 }
 
 /// What names one resource of a kind.
@@ -71,7 +73,7 @@ impl Record {
             modified_ms: self.modified_ms,
             version: self.version,
             doc: self.doc.as_bytes(),
-            in_groups: true,
+            in_groups: self.in_groups,
         }
     }
 }
@@ -123,6 +125,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         modified_ms: row.get(6)?,
         version: row.get(7)?,
         doc: row.get(8)?,
+        in_groups: true,
     })
 }
 
@@ -240,10 +243,20 @@ impl ReadTx<'_> {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
-    pub(super) fn by_seq(&self, seq: i64) -> Result<Option<Record>, Error> {
-        let mut statement =
-            self.prepare(concat!("SELECT ", record_columns!(), " FROM resources WHERE seq = ?1"))?;
-        Ok(statement.query_row([seq], record).optional()?)
+    /// The resources of these numbers that are there, in the order of the numbers.
+    pub(super) fn by_seqs(&self, seqs: impl ExactSizeIterator<Item = i64>) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::with_capacity(seqs.len());
+        let mut statement = self.prepare(concat!(
+            "SELECT ",
+            record_columns!(),
+            ", EXISTS (SELECT 1 FROM members WHERE member = seq) FROM resources WHERE seq = ?1"
+        ))?;
+        for seq in seqs {
+            let found =
+                statement.query_row([seq], |row| Ok(Record { in_groups: row.get(9)?, ..record(row)? }));
+            records.extend(found.optional()?);
+        }
+        Ok(records)
     }
 }
 

@@ -364,8 +364,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// `positions` is kept by triggers; whatever happens, pages and totals are those of a plain walk. Sequence
-    /// numbers are spread so that few resources fill many blocks.
+    /// `positions` and `spans` are kept by triggers; whatever happens, pages and totals are those of a plain walk. Sequence
+    /// numbers are spread so that few resources fill many blocks and spans.
     #[test]
     fn pages_and_totals_are_those_of_a_plain_walk(
         steps in prop::collection::vec(step(), 1..60), start_index in 1_u64..70, count in 0_u32..20
@@ -378,7 +378,9 @@ proptest! {
                 match step {
                     Step::Insert(active) => {
                         insert(tx, Kind::User, &number.to_string(), &user(&number.to_string(), active))?;
-                        tx.connection.execute("UPDATE sqlite_sequence SET seq = seq + 300 WHERE name = 'resources'", params![])?;
+                        // Into other blocks, and now and then into another span.
+                        let gap = if number % 3 == 0 { 20_000 } else { 300 };
+                        tx.connection.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'resources'", params![gap])?;
                     }
                     Step::Delete(at) if !plain.is_empty() => {
                         let held = tx.find(Kind::User, &plain[at % plain.len()].0)?.unwrap();

@@ -9,14 +9,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::SetOnce;
+use tokio::sync::{Semaphore, SetOnce};
 
 use crate::config::TenantName;
 use crate::directory;
 
+/// Most things that are being opened at once.
+const OPENINGS_MAX: usize = 4;
+
 /// The open things, by tenant.
 pub(super) struct OpenTenants<T: Send + Sync + 'static> {
     state: Mutex<State<T>>,
+    /// Places to open in. Each takes a thread, and a thread that has opened something keeps memory for more.
+    openings: Arc<Semaphore>,
 }
 
 struct State<T: Send + Sync + 'static> {
@@ -52,7 +57,10 @@ pub(super) struct Lease<T: Send + Sync + 'static> {
 impl<T: Send + Sync + 'static> OpenTenants<T> {
     /// None is open.
     pub(super) fn new() -> OpenTenants<T> {
-        OpenTenants { state: Mutex::new(State { slots: HashMap::new(), uses: 0 }) }
+        OpenTenants {
+            state: Mutex::new(State { slots: HashMap::new(), uses: 0 }),
+            openings: Arc::new(Semaphore::new(OPENINGS_MAX)),
+        }
     }
 
     /// The open thing of a tenant, if it is open already: the way of nearly every request.
@@ -104,7 +112,15 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
         let closed = state.take_least_used(open_max);
         drop(state);
         let opening = Opening { all: Arc::clone(self), name: name.clone(), slot };
-        tokio::task::spawn_blocking(move || opening.run(open));
+        let places = Arc::clone(&self.openings);
+        tokio::spawn(async move {
+            // The semaphore is never closed; without a place the opening is dropped, and tells so.
+            let Ok(place) = places.acquire_owned().await else { return };
+            tokio::task::spawn_blocking(move || {
+                let _place = place;
+                opening.run(open);
+            });
+        });
         (in_use, closed)
     }
 

@@ -109,8 +109,10 @@ fn check_survivors(server: &Server, token: &Token, group: &str, known: &Acknowle
     let orphans = "SELECT count(*) FROM resources AS r WHERE NOT EXISTS
                      (SELECT 1 FROM events AS e WHERE e.seq = r.version)";
     assert_eq!(file::number(&path, orphans), 0);
-    let counted = "SELECT (SELECT count(*) FROM resources) - (SELECT sum(n) FROM positions)";
-    assert_eq!(file::number(&path, counted), 0);
+    for table in ["positions", "spans"] {
+        let counted = format!("SELECT (SELECT count(*) FROM resources) - (SELECT sum(n) FROM {table})");
+        assert_eq!(file::number(&path, &counted), 0, "{table}");
+    }
     assert_eq!(file::number(&path, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
 }
 
