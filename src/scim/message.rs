@@ -170,12 +170,17 @@ fn check_depth(body: &[u8], depth_max: usize) -> Result<(), Error> {
 
 /// Begins a ListResponse; the resources follow, parted by commas, then [`end_list`].
 pub fn begin_list(out: &mut Vec<u8>, total_results: u64, start_index: u64, items_per_page: usize) {
-    out.extend_from_slice(
-        format!(
-            "{{\"schemas\":[\"{LIST_URN}\"],\"totalResults\":{total_results},\"startIndex\":{start_index},\"itemsPerPage\":{items_per_page},\"Resources\":["
-        )
-        .as_bytes(),
-    );
+    // By hand, since every look-up begins so, and `format!` takes a good part of it.
+    let mut digits = itoa::Buffer::new();
+    for part in ["{\"schemas\":[\"", LIST_URN, "\"],\"totalResults\":"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(digits.format(total_results).as_bytes());
+    out.extend_from_slice(b",\"startIndex\":");
+    out.extend_from_slice(digits.format(start_index).as_bytes());
+    out.extend_from_slice(b",\"itemsPerPage\":");
+    out.extend_from_slice(digits.format(items_per_page).as_bytes());
+    out.extend_from_slice(b",\"Resources\":[");
 }
 
 /// [`begin_list`] of a page that was asked for by a cursor (RFC 9865 §2), with those that lead on from it. Such a page

@@ -255,6 +255,9 @@ impl Raw {
 
 /// Okta encodes a blank as `%20` or as `+` (okta.com, SCIM 2.0 reference; both seen on the wire).
 fn decode(text: &str) -> Result<String, Error> {
+    if !text.contains(['%', '+']) {
+        return Ok(text.to_owned());
+    }
     let blanks = text.replace('+', " ");
     percent_encoding::percent_decode_str(&blanks)
         .decode_utf8()

@@ -189,7 +189,12 @@ mod tests {
         let (go_on, stuck) = channel();
         let (mut lines, last) = Gatherer::start(Told(told, Some(stuck))).unwrap();
         let line = [b'x'; 1024];
-        for _ in 0..3 * WAITING_BYTES_MAX / line.len() {
+        lines.write_all(&line).unwrap();
+        while !lines.0.lock().waiting.is_empty() {
+            std::thread::yield_now();
+        }
+        // The thread is at the first line now, and stays there.
+        for _ in 1..3 * WAITING_BYTES_MAX / line.len() {
             lines.write_all(&line).unwrap();
         }
         let lost = lines.0.lock().lost;
