@@ -58,7 +58,7 @@ limits! {
     body_bytes_max: usize = 4 * MIB, 64 * KIB, 64 * KIB * KIB;
     /// Largest resource, in bytes of JSON as it is stored, without a group's members; 413 beyond.
     resource_bytes_max: usize = MIB, 16 * KIB, 64 * KIB * KIB;
-    /// Shortest body of an answer that is packed (gzip) for a client that takes it so, in bytes; at the largest
+    /// Shortest body of an answer that is packed (gzip or zstd) for a client that takes it so, in bytes; at the largest
     /// value nothing is packed.
     compress_bytes_min: usize = 4096, 256, KIB * KIB * KIB;
     /// Longest filter, in bytes.

@@ -91,7 +91,7 @@ where
         }
         // Memory is taken as bytes arrive, not as they are announced.
         let mut whole = BytesMut::new();
-        let mut unpacker = coding.map(Unpacker::new);
+        let mut unpacker = coding.map(|_| Unpacker::new());
         while !self.ended {
             let next = tokio::time::timeout_at(deadline, self.stream.next()).await;
             match next.map_err(|_| Error::request_timeout())? {

@@ -62,16 +62,23 @@ impl Range {
 
 /// The content coding that an answer may be given in; none where the client asks for none that there is.
 pub(super) fn coding(headers: &HeaderMap) -> Option<Coding> {
-    let (mut gzip, mut any) = (None, None);
+    let (mut gzip, mut zstd, mut any) = (None, None, None);
     for (name, quality) in items(headers, ACCEPT_ENCODING) {
         let place = match Coding::named(name) {
             Some(Coding::Gzip) => &mut gzip,
+            Some(Coding::Zstd) => &mut zstd,
             None if name == "*" => &mut any,
             None => continue,
         };
         *place = (*place).max(Some(quality));
     }
-    (gzip.or(any).unwrap_or(0) > 0).then_some(Coding::Gzip)
+    let (gzip, zstd) = (gzip.or(any).unwrap_or(0), zstd.unwrap_or(0));
+    // Who names zstd and likes both alike gets the one that costs less.
+    match (gzip, zstd) {
+        (0, 0) => None,
+        (gzip, zstd) if zstd >= gzip => Some(Coding::Zstd),
+        _ => Some(Coding::Gzip),
+    }
 }
 
 /// The items of a list with their qualities, without other parameters. One whose quality cannot be read is taken for
@@ -159,6 +166,11 @@ mod tests {
             (&["*;q=0"], None),
             (&["br;q=0, *;q=0.5"], Some(Coding::Gzip)),
             (&["gzip;q=nonsense"], Some(Coding::Gzip)),
+            (&["gzip, deflate, br, zstd"], Some(Coding::Zstd)),
+            (&["ZSTD"], Some(Coding::Zstd)),
+            (&["zstd;q=0.5, gzip"], Some(Coding::Gzip)),
+            (&["zstd;q=0, *"], Some(Coding::Gzip)),
+            (&["zstd;q=0"], None),
         ] {
             assert_eq!(coding(&with(ACCEPT_ENCODING, accept)), expected, "{accept:?}");
         }

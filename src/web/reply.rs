@@ -143,7 +143,10 @@ impl Reply {
                 Err(_) => return self,
             }
         } else {
-            self.packer = Some(Packer::new(coding));
+            match Packer::new(coding) {
+                Ok(packer) => self.packer = Some(packer),
+                Err(_) => return self,
+            }
         }
         self.headers.insert(CONTENT_ENCODING, coding.header());
         self

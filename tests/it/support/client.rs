@@ -180,6 +180,7 @@ impl Reply {
                 flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut whole).unwrap();
                 whole
             }
+            Some("zstd") => zstd::stream::decode_all(&body[..]).unwrap(),
             Some(other) => panic!("{asked}: {other}"),
         };
         let json = if body.is_empty() {
