@@ -282,7 +282,16 @@ impl Patching<'_> {
         let of_known = |id: &str| key.get(..id.len()).is_some_and(|start| start.eq_ignore_ascii_case(id));
         let inside_known = of_known(&self.schema.core.id)
             || self.schema.extensions.iter().any(|extension| of_known(&extension.id));
-        (!inside_known && value.is_object()).then(|| key.to_owned())
+        (!inside_known && value.is_object()).then(|| self.as_held(key))
+    }
+
+    /// A URN in the case in which the document holds it: URNs are compared without it (RFC 7643 §2.1), so one that no
+    /// schema knows must not become a second extension.
+    fn as_held(&self, urn: &str) -> String {
+        let doc = &self.result.doc;
+        let held =
+            if doc.contains_key(urn) { None } else { doc.keys().find(|key| key.eq_ignore_ascii_case(urn)) };
+        held.map_or_else(|| urn.to_owned(), String::clone)
     }
 
     /// An extension as a whole: what its value names is changed, and nothing else.
@@ -346,7 +355,7 @@ impl Patching<'_> {
     fn at_urn(&mut self, verb: Verb, path: &PatchPath, urn: &str, value: Option<Value>) -> Result<(), Error> {
         let schema = self.schema;
         resource::check_urn(urn).map_err(as_path_error)?;
-        let whole = whole_urn(path);
+        let (urn, whole) = (&*self.as_held(urn), self.as_held(&whole_urn(path)));
         // Only a URN names an extension: what else has a colon would be kept as an attribute of that name, and be
         // read as another one when it is put back.
         let known = schema.extension(urn).is_some() || schema.extension(&whole).is_some();

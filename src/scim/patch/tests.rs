@@ -232,6 +232,22 @@ fn extensions_are_changed_whole_and_in_part() {
 }
 
 #[test]
+fn a_urn_that_no_schema_knows_is_one_extension_in_whatever_case() {
+    let (urn, other) = ("urn:okta:x:1.0:user:custom", "urn:OKTA:x:1.0:User:custom");
+    let made = user(
+        ann(),
+        json!([
+        { "op": "add", "value": { format!("{urn}:hat"): "M", format!("{other}:shoe"): "42" } },
+        { "op": "add", "value": { other: { "glove": "L" } } },
+        { "op": "add", "path": other, "value": { "scarf": "S" } },
+        { "op": "replace", "path": format!("{other}:hat"), "value": "XL" }]),
+    );
+    assert_eq!(made[urn], json!({ "hat": "XL", "shoe": "42", "glove": "L", "scarf": "S" }));
+    assert_eq!(made.get(other), None);
+    assert_eq!(user(made, json!([{ "op": "remove", "path": other }])).get(urn), None);
+}
+
+#[test]
 fn clearing_one_attribute_of_an_extension_leaves_the_others() {
     let made = user(
         ann(),
