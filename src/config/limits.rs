@@ -1,5 +1,8 @@
 //! `[server.limits]`: name, default and bounds of every limit, in one table.
 
+use crate::config::Error;
+use crate::config::read::Section;
+
 /// Declares [`Limits`] from rows of name, type, default and bounds.
 macro_rules! limits {
     ($($(#[doc = $doc:expr])+ $name:ident: $type:ty = $default:expr, $min:expr, $max:expr;)+) => {
@@ -97,6 +100,22 @@ limits! {
     open_tenants_max: usize = 64, 1, 10_000;
     /// Most Argon2 checks at once (19 MiB and one CPU each) for callers who have proved nothing yet.
     token_checks_max: usize = 1, 1, 64;
+}
+
+/// Reads `[server.limits]`.
+pub(super) fn read(section: &Section<'_>) -> Result<Limits, Error> {
+    section.only(Limits::NAMES)?;
+    let mut limits = Limits::default();
+    for (name, entry) in section.entries() {
+        let (min, max) = Limits::bounds(name);
+        limits.set(name, entry.number(min..=max)?);
+    }
+    if limits.page_resources_default > limits.page_resources_max {
+        let at = section.get("page_resources_default").or_else(|| section.get("page_resources_max"));
+        let problem = "expected page_resources_default to be at most page_resources_max";
+        return at.map_or(Ok(limits), |entry| Err(entry.error(problem)));
+    }
+    Ok(limits)
 }
 
 #[cfg(test)]

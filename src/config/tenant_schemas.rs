@@ -4,9 +4,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::parse::PATH_BYTES_MAX;
 use crate::config::read::{Entry, Section};
-use crate::config::{Error, OwnSchema, TenantSettings};
+use crate::config::{Error, OwnSchema, PATH_BYTES_MAX, TenantSettings};
 use crate::scim::Kind;
 use crate::scim::catalog::{CATALOGS_MAX, Catalog, Class, DESCRIPTION_CHARS_MAX};
 
