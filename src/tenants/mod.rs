@@ -27,6 +27,7 @@ mod reload;
 mod run;
 mod schemas;
 mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use parts::{Answered, Rest};
 pub use reload::{ReloadSummary, Watch};
 pub use schemas::{OwnSchemas, SchemaFault, schemas_of};
 pub use snapshot::Snapshot;
+pub use status::{ConfigFault, ConfigStatus};
 
 /// Mode of a data folder that is made: what lies in it is personal data.
 const DATA_DIR_MODE: u32 = 0o700;
@@ -47,6 +49,7 @@ pub struct Tenants {
     clock: Arc<dyn Clock>,
     current: ArcSwap<Snapshot>,
     last_read: Mutex<reload::LastRead>,
+    status: status::StatusKeeper,
     /// Key of the digests of tokens; never leaves the process.
     digest_key: DigestKey,
     /// Absolute; for the life of the process.
@@ -104,6 +107,7 @@ impl Tenants {
             data_dir: Arc::from(settings.server.data_dir.as_path()),
             config_file,
             overrides,
+            status: status::StatusKeeper::new(clock.now_ms()),
             shared: Shared::new(Arc::clone(&clock), settings.server.durability)?,
             clock,
             current: ArcSwap::from_pointee(Snapshot::new(settings, own, None)),
@@ -116,6 +120,11 @@ impl Tenants {
     /// The configuration in force. A request takes it once and keeps it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// How old the configuration in force is, and whether the last one that was read was faulty.
+    pub fn config_status(&self) -> ConfigStatus {
+        self.status.get()
     }
 }
 

@@ -108,8 +108,14 @@ impl Tenants {
         let result =
             result.and_then(|settings| self.swap(settings).map_err(|fault| format!("{file}: {fault}")));
         match &result {
-            Ok(summary) => log(summary),
-            Err(problem) => tracing::error!(problem, "the configuration is faulty and nothing was changed"),
+            Ok(summary) => {
+                self.status.taken(self.clock.now_ms());
+                log(summary);
+            }
+            Err(problem) => {
+                self.status.refused(self.clock.now_ms(), problem);
+                tracing::error!(problem, "the configuration is faulty and nothing was changed");
+            }
         }
         result
     }
