@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Settings;
 use crate::telemetry;
-use crate::tenants::{Overrides, config_file};
+use crate::tenants::Overrides;
+use crate::tenants::config_set::ConfigSet;
 
 pub mod output;
 pub mod serve;
@@ -119,17 +120,13 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// The settings in force: the configuration file with the overrides laid over it.
+    /// The settings in force: the configuration file and those that it includes, with the overrides laid over it.
     ///
     /// # Errors
     /// When the file cannot be read, or it or an override is wrong: exit code 2.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        let file = self.config.display().to_string();
-        let text = config_file::read(&self.config).map_err(|error| {
-            output::Failure::usage(format!("cannot read the configuration {file}: {error}"))
-                .hint("name another file with --config, or make a first one with ici-scim quickstart")
-        })?;
-        self.lay_over(crate::config::parse(&text, &file)?)
+        let set = ConfigSet::read(&self.config).map_err(|error| session::unread(error, self))?;
+        self.lay_over(set.settings()?)
     }
 
     /// These settings with the overrides laid over them.

@@ -9,7 +9,7 @@ use crate::cli::output::{self, Table};
 use crate::cli::session::{self, base_url};
 use crate::cli::{Globals, attributes, token};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Settings, TenantName};
+use crate::config::{Settings, TenantName};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,9 +74,9 @@ fn list(globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
-    session::edit(globals, |text| config::edit::add_tenant(text, &add.tenant, add.customer.as_deref()))?;
+    let file = session::add_tenant(globals, &add.tenant, add.customer.as_deref())?;
     let settings = globals.settings()?;
-    output::note(&format!("tenant {} is in {}", add.tenant, globals.config.display()));
+    output::note(&format!("tenant {} is in {}", add.tenant, file.display()));
     output::note(&format!("next, a token for its Okta: `ici-scim token new {} --name okta`", add.tenant));
     if globals.json {
         return output::json(&shown(&add.tenant, &settings));

@@ -124,7 +124,7 @@ fn run_new(new: &New, globals: &Globals) -> anyhow::Result<()> {
     let token = TokenText::generate()?;
     let hash = TokenHash::hash(&token)?;
     let entry = NewToken { name: new.name.clone(), hash, created_ms, expires_ms, access, user: user.clone() };
-    session::edit(globals, |text| config::edit::add_token(text, &new.tenant, &entry))?;
+    session::edit(globals, &new.tenant, |text| config::edit::add_token(text, &new.tenant, &entry))?;
     let until = match expires_ms {
         Some(ms) => format!("expires at {}", shown(ms)),
         None => "never expires".to_owned(),
@@ -192,7 +192,9 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn run_revoke(revoke: &Revoke, globals: &Globals) -> anyhow::Result<()> {
-    session::edit(globals, |text| config::edit::revoke_token(text, &revoke.tenant, &revoke.name))?;
+    session::edit(globals, &revoke.tenant, |text| {
+        config::edit::revoke_token(text, &revoke.tenant, &revoke.name)
+    })?;
     output::note(&format!("token {} of tenant {} is revoked", revoke.name, revoke.tenant));
     output::note("a running server refuses it within a second");
     Ok(())

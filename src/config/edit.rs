@@ -9,7 +9,8 @@ use toml::de::{DeTable, DeValue};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use crate::config::{
-    Access, Settings, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TenantName, is_token_name, parse,
+    Access, Settings, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TenantName, TenantSettings, is_token_name,
+    parse,
 };
 use crate::secret::TokenHash;
 
@@ -192,16 +193,7 @@ fn datetime(ms: i64) -> Result<toml_edit::Datetime, Error> {
 pub fn revoke_token(text: &str, tenant: &TenantName, token_name: &str) -> Result<String, Error> {
     let settings = parse(text, FILE)?;
     let known = settings.tenants.get(tenant).ok_or_else(|| unknown_tenant(&settings, tenant))?;
-    let index = known.tokens.iter().position(|token| &*token.name == token_name);
-    let index = index.ok_or_else(|| Error::UnknownToken {
-        tenant: tenant.clone(),
-        token: token_name.to_owned(),
-        known: list(
-            "its tokens are",
-            "it has none",
-            known.tokens.iter().map(|token| format!("{:?}", token.name)),
-        ),
-    })?;
+    let index = index_of(known, tenant, token_name)?;
     let left = match lines_of_token(text, tenant, index) {
         Some(lines) => format!("{}{}", &text[..lines.start], &text[lines.end..]),
         None => without_inline_token(text, tenant, index)?,
@@ -212,6 +204,103 @@ pub fn revoke_token(text: &str, tenant: &TenantName, token_name: &str) -> Result
         Some(after) if after.tokens.len() + 1 == known.tokens.len() => Ok(left),
         _ => Err(Error::Form(format!("tenants.{tenant}.tokens"))),
     }
+}
+
+/// What becomes of a token that another one takes over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// It goes on until then, in milliseconds since 1970-01-01T00:00:00Z, or until its own expiry when that is
+    /// earlier.
+    Until(i64),
+    /// It is taken away.
+    AtOnce,
+}
+
+/// Adds a token and ends the one that it takes over from, in one edit.
+///
+/// # Errors
+/// As [`add_token`] and [`revoke_token`].
+pub fn rotate_token(
+    text: &str,
+    tenant: &TenantName,
+    old_name: &str,
+    handover: Handover,
+    new: &NewToken,
+) -> Result<String, Error> {
+    let Handover::Until(end_ms) = handover else {
+        return add_token(&revoke_token(text, tenant, old_name)?, tenant, new);
+    };
+    let settings = parse(text, FILE)?;
+    let known = settings.tenants.get(tenant).ok_or_else(|| unknown_tenant(&settings, tenant))?;
+    let index = index_of(known, tenant, old_name)?;
+    let ends_earlier = known.tokens[index].expires_ms.is_some_and(|expires_ms| expires_ms <= end_ms);
+    let with_end = if ends_earlier { text.to_owned() } else { with_expiry(text, tenant, index, end_ms)? };
+    add_token(&with_end, tenant, new)
+}
+
+/// Gives a token another expiry.
+fn with_expiry(text: &str, tenant: &TenantName, index: usize, expires_ms: i64) -> Result<String, Error> {
+    let mut document = read(text)?;
+    let form = || Error::Form(format!("tenants.{tenant}.tokens"));
+    let tenants = document.get_mut("tenants").and_then(Item::as_table_like_mut).ok_or_else(form)?;
+    let table = tenants.get_mut(tenant.as_str()).and_then(Item::as_table_like_mut).ok_or_else(form)?;
+    let token: &mut dyn TableLike = match table.get_mut("tokens").ok_or_else(form)? {
+        Item::ArrayOfTables(tokens) => tokens.get_mut(index).ok_or_else(form)?,
+        Item::Value(Value::Array(tokens)) => {
+            tokens.get_mut(index).and_then(Value::as_inline_table_mut).ok_or_else(form)?
+        }
+        _ => return Err(form()),
+    };
+    let expires = datetime(expires_ms)?;
+    match token.get_mut("expires").and_then(Item::as_value_mut) {
+        Some(old) => {
+            // What stands behind it, such as a comment, stays.
+            let decor = old.decor().clone();
+            *old = Value::from(expires);
+            *old.decor_mut() = decor;
+        }
+        None => {
+            token.insert("expires", value(expires));
+        }
+    }
+    checked(document.to_string())
+}
+
+fn index_of(known: &TenantSettings, tenant: &TenantName, token_name: &str) -> Result<usize, Error> {
+    let index = known.tokens.iter().position(|token| &*token.name == token_name);
+    index.ok_or_else(|| Error::UnknownToken {
+        tenant: tenant.clone(),
+        token: token_name.to_owned(),
+        known: list(
+            "its tokens are",
+            "it has none",
+            known.tokens.iter().map(|token| format!("{:?}", token.name)),
+        ),
+    })
+}
+
+/// The name of a token that takes over from another: that one's name with the day, in place of the day that it may
+/// have. `day` is as `2027-01-31`; a number is added while the name is taken.
+pub fn next_token_name(known: &TenantSettings, old_name: &str, day: &str) -> String {
+    let stem = without_day(old_name);
+    let room = TOKEN_NAME_CHARS_MAX - "-2027-01-31-16".len();
+    let stem: String = stem.chars().take(room).collect();
+    let names = std::iter::once(format!("{stem}-{day}"))
+        .chain((2..=TENANT_TOKENS_MAX + 1).map(|number| format!("{stem}-{day}-{number}")));
+    let is_free = |name: &String| !known.tokens.iter().any(|token| *token.name == **name);
+    names.into_iter().find(is_free).unwrap_or_default()
+}
+
+/// `okta-2027-01-31` and `okta-2027-01-31-2` as `okta`.
+fn without_day(name: &str) -> &str {
+    let digits_and_dashes = |c: char| c.is_ascii_digit() || c == '-';
+    let stem = name.trim_end_matches(digits_and_dashes);
+    let is_day = |text: &str| {
+        let day = text.get(..11).unwrap_or_default();
+        day.strip_prefix('-').is_some_and(|day| day.parse::<jiff::civil::Date>().is_ok())
+            && (text.len() == 11 || text[11..].strip_prefix('-').is_some_and(|rest| !rest.contains('-')))
+    };
+    if !stem.is_empty() && is_day(&name[stem.len()..]) { stem } else { name }
 }
 
 /// The whole lines of `[[tenants.NAME.tokens]]`, from the comment directly above it to its last value and one
@@ -522,5 +611,67 @@ tokens = [ {{ name = "only", hash = "{third}" }} ] # one
         let same = NewToken { ..token("x", 3) };
         let error = add_token(&text, &name("acme"), &same).unwrap_err();
         assert!(!format!("{error} {error:?} {same:?}").contains("$argon2id"));
+    }
+
+    #[test]
+    fn a_rotated_token_ends_when_the_handover_does_and_never_later_than_before() {
+        let day_ms = 24 * 3_600_000;
+        let new = token("new", 9);
+        let expires = |text: &str, name: &str| {
+            let settings = parse(text, "t").unwrap();
+            let token = settings.tenants["a"].tokens.iter().find(|token| &*token.name == name).cloned();
+            token.map(|token| token.expires_ms)
+        };
+        let end_ms = new.created_ms + 7 * day_ms;
+        for (written, kept) in [
+            ("", end_ms / 1000 * 1000),
+            ("expires = 2030-01-01T00:00:00Z # as agreed", end_ms / 1000 * 1000),
+            ("expires = \"2026-01-04\"", 1_767_484_800_000),
+        ] {
+            let text = format!(
+                "# A\n[tenants.a]\n\n# The old one.\n[[tenants.a.tokens]]\nname = \"old\"\nhash = \"{}\"\n{written}\n",
+                hash(1)
+            );
+            let rotated = rotate_token(&text, &name("a"), "old", Handover::Until(end_ms), &new).unwrap();
+            assert_eq!(expires(&rotated, "old"), Some(Some(kept)), "{rotated}");
+            assert_eq!(expires(&rotated, "new"), Some(None));
+            assert!(
+                rotated
+                    .starts_with("# A\n[tenants.a]\n\n# The old one.\n[[tenants.a.tokens]]\nname = \"old\"")
+            );
+            assert_eq!(rotated.contains("# as agreed"), written.contains("# as agreed"));
+            let at_once = rotate_token(&text, &name("a"), "old", Handover::AtOnce, &new).unwrap();
+            assert_eq!((expires(&at_once, "old"), expires(&at_once, "new")), (None, Some(None)));
+        }
+        let inline =
+            format!("[tenants]\na = {{ tokens = [{{ name = \"old\", hash = \"{}\" }}] }}\n", hash(1));
+        let rotated = rotate_token(&inline, &name("a"), "old", Handover::Until(end_ms), &new).unwrap();
+        assert_eq!(expires(&rotated, "old"), Some(Some(end_ms / 1000 * 1000)));
+        let unknown = rotate_token(&inline, &name("a"), "older", Handover::Until(end_ms), &new);
+        assert!(matches!(unknown, Err(Error::UnknownToken { .. })));
+    }
+
+    #[test]
+    fn the_next_token_has_the_name_of_the_last_with_its_own_day() {
+        let named = |names: &[&str], old: &str| {
+            let mut settings = TenantSettings::default();
+            let text: String = names
+                .iter()
+                .zip(1..)
+                .map(|(name, number)| {
+                    format!("[[tenants.a.tokens]]\nname = \"{name}\"\nhash = \"{}\"\n", hash(number))
+                })
+                .collect();
+            settings.tokens = parse(&text, "t").unwrap().tenants["a"].tokens.clone();
+            next_token_name(&settings, old, "2027-01-31")
+        };
+        assert_eq!(named(&["okta"], "okta"), "okta-2027-01-31");
+        assert_eq!(named(&["okta-2026-12-01"], "okta-2026-12-01"), "okta-2027-01-31");
+        assert_eq!(named(&["okta-2027-01-31"], "okta-2027-01-31"), "okta-2027-01-31-2");
+        assert_eq!(named(&["okta-2027-01-31-2"], "okta-2027-01-31-2"), "okta-2027-01-31");
+        assert_eq!(named(&["okta 2026"], "okta 2026"), "okta 2026-2027-01-31");
+        assert_eq!(named(&["2026-01-01"], "2026-01-01"), "2026-01-01-2027-01-31");
+        let long = "x".repeat(TOKEN_NAME_CHARS_MAX);
+        assert!(is_token_name(&named(&[&long], &long)));
     }
 }

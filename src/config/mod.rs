@@ -6,6 +6,7 @@
 //! shows every key. Each table has a module with its settings, their defaults and bounds, and how it is read.
 
 pub mod edit;
+mod include;
 mod limits;
 mod parse;
 mod read;
@@ -20,8 +21,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use include::Include;
 pub use limits::{COMPRESS_BYTES_NEVER, Limits};
-pub use parse::parse;
+pub use parse::{MainFile, TenantsFile, parse};
 pub use server::{Durability, ServerSettings, public_url};
 pub use tenant::{OnRecreate, OwnSchema, TenantSettings};
 pub use tenant_name::{BadTenantName, TenantName};
@@ -30,12 +32,14 @@ pub use token::{Access, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TokenSettings, 
 /// Longest path in bytes; that of Linux.
 const PATH_BYTES_MAX: usize = 4096;
 
-/// Everything that `tenants.toml` says.
+/// Everything that `tenants.toml` and the files that it includes say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `[server]`
     pub server: ServerSettings,
-    /// `[tenants.NAME]`
+    /// `include`
+    pub include: Option<Include>,
+    /// `[tenants.NAME]`, of the main file and of those that it includes.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
 

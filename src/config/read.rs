@@ -27,6 +27,22 @@ impl Source<'_> {
     }
 }
 
+/// The lines of a text, for those who ask for many: [`Source::error`] counts anew each time.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    /// Finds where the lines end.
+    pub(super) fn of(text: &str) -> Lines {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Lines(ends.map(|(at, _)| at).collect())
+    }
+
+    /// The line that the byte is in, from 1.
+    pub(super) fn of_byte(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < at)
+    }
+}
+
 /// A table with its place in the document.
 #[derive(Clone)]
 pub(super) struct Section<'a> {
@@ -99,6 +115,11 @@ impl<'a> Entry<'a> {
     /// An error at this entry.
     pub(super) fn error(&self, problem: impl Into<String>) -> Error {
         self.source.error(self.at, &self.path, problem)
+    }
+
+    /// Its first byte in the text.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     /// The key with the tables that it is in.

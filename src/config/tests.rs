@@ -105,7 +105,7 @@ fn errors_name_file_line_key_and_what_was_expected() {
             "[server]\nlisen = 1\nhuh = 2",
             "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, durability, limits",
         ),
-        ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are server, tenants"),
+        ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are include, server, tenants"),
         ("server = 1", "tenants.toml:1: server: expected a table, found a whole number"),
         ("[server]\ndata_dir = \"\"", "tenants.toml:2: server.data_dir: expected the path of a folder"),
         (

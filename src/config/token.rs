@@ -15,8 +15,16 @@ pub const TENANT_TOKENS_MAX: usize = 16;
 /// Longest token name in characters.
 pub const TOKEN_NAME_CHARS_MAX: usize = 64;
 
-/// The hashes of tokens read so far, and where each stands.
-pub(super) type Hashes = HashMap<TokenHash, String>;
+/// The hashes of the tokens of a file read so far, and where each stands.
+pub(super) type Hashes = HashMap<TokenHash, Place>;
+
+/// Where something stands.
+pub(super) struct Place {
+    /// The key with the tables that it is in.
+    pub(super) path: String,
+    /// Its first byte in the text.
+    pub(super) at: usize,
+}
 
 /// `[[tenants.NAME.tokens]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +83,9 @@ pub(super) fn read(
     }
     let entry = section.require("hash", "an Argon2id hash, as 'ici-scim token new' writes it")?;
     let hash = token_hash(&entry)?;
-    if let Some(other) = hashes.insert(hash.clone(), entry.path().to_owned()) {
-        return Err(entry.error(format!("expected a hash of its own; {other} is the same")));
+    let place = Place { path: entry.path().to_owned(), at: entry.at() };
+    if let Some(other) = hashes.insert(hash.clone(), place) {
+        return Err(entry.error(format!("expected a hash of its own; {} is the same", other.path)));
     }
     let created_ms = section.get("created").map(|entry| entry.instant()).transpose()?;
     let expires_ms = section.get("expires").map(|entry| entry.instant()).transpose()?;

@@ -106,9 +106,14 @@ impl Tenants {
 
     fn caller(&self, snapshot: &Snapshot, tenant: &str, index: Option<usize>) -> Result<Caller, Refusal> {
         let (tenant, settings) = snapshot.tenant(tenant).ok_or(Refusal::Unauthorized)?;
-        let token = index.and_then(|index| settings.tokens.get(index)).ok_or(Refusal::Unauthorized)?;
-        if token.expires_ms.is_some_and(|expires_ms| expires_ms <= self.clock.now_ms()) {
+        let index = index.ok_or(Refusal::Unauthorized)?;
+        let token = settings.tokens.get(index).ok_or(Refusal::Unauthorized)?;
+        let now_ms = self.clock.now_ms();
+        if token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
             return Err(Refusal::Unauthorized);
+        }
+        if snapshot.proofs(tenant.as_str()).get(index).is_some_and(|proof| proof.use_at(now_ms)) {
+            self.last_used.tell();
         }
         Ok(Caller {
             tenant: tenant.clone(),
@@ -138,7 +143,7 @@ fn proved(snapshot: &Snapshot, tenant: &str, digest: &Digest) -> Option<usize> {
         .proofs(tenant)
         .iter()
         .enumerate()
-        .fold(None, |found, (index, proof)| if proof.get() == Some(digest) { Some(index) } else { found })
+        .fold(None, |found, (index, proof)| if proof.digest() == Some(digest) { Some(index) } else { found })
 }
 
 /// A token that was shown for a tenant.
@@ -182,12 +187,12 @@ impl Shown {
         let mut checked = false;
         let tokens = self.settings().map_or(&[][..], |settings| &settings.tokens);
         for (index, (token, proof)) in tokens.iter().zip(self.snapshot.proofs(&self.tenant)).enumerate() {
-            if proof.get().is_some() {
+            if proof.digest().is_some() {
                 continue;
             }
             checked = true;
             if token.hash.check(&self.token)? {
-                proof.get_or_init(|| self.digest);
+                proof.prove(self.digest);
                 return Ok(Some(index));
             }
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes that are read; thousands of tenants need less.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Most bytes of a schema's file.
-const SCHEMA_BYTES_MAX: u64 = 1024 * 1024;
+/// Most bytes of a file that the configuration names: one of tenants, or of a schema.
+const NAMED_BYTES_MAX: u64 = 1024 * 1024;
 /// Mode of a new file: it holds hashes, which are nobody else's business.
 const NEW_MODE: u32 = 0o600;
 
@@ -24,11 +24,12 @@ pub fn read(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// As [`read`], with a bound of 1 MiB.
-pub(super) fn read_schema(path: &Path) -> io::Result<String> {
-    read_at_most(path, SCHEMA_BYTES_MAX, "it is larger than 1 MiB")
+pub(super) fn read_named(path: &Path) -> io::Result<String> {
+    read_at_most(path, NAMED_BYTES_MAX, "it is larger than 1 MiB")
 }
 
-fn read_at_most(path: &Path, bytes_max: u64, too_large: &'static str) -> io::Result<String> {
+/// Reads the text of a file of at most so many bytes.
+pub(super) fn read_at_most(path: &Path, bytes_max: u64, too_large: &'static str) -> io::Result<String> {
     let mut text = String::new();
     let read = File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read > bytes_max) {
@@ -37,14 +38,36 @@ fn read_at_most(path: &Path, bytes_max: u64, too_large: &'static str) -> io::Res
     Ok(text)
 }
 
-/// What tells a changed file without reading it: inode, size and time of the last change. `None` when it cannot
-/// be looked at.
-pub(super) type Stamp = Option<(u64, u64, i64, i64)>;
+/// What tells a changed file without reading it; `None` when it cannot be looked at.
+pub(super) type Stamp = Option<FileStamp>;
 
-/// Looks at a file that the configuration names.
+/// Where a file is, how large, and when it was changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    place: (u64, u64),
+    bytes: u64,
+    /// Set by whoever copies a file.
+    modified: (i64, i64),
+    /// Set by the system and by nobody else.
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// Whether both are of the same file or folder, whatever is in it.
+    pub(super) fn is_same_place(&self, other: &FileStamp) -> bool {
+        self.place == other.place
+    }
+}
+
+/// Looks at a file or folder.
 pub(super) fn stamp(path: &Path) -> Stamp {
     let file = fs::metadata(path).ok()?;
-    Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+    Some(FileStamp {
+        place: (file.dev(), file.ino()),
+        bytes: file.len(),
+        modified: (file.mtime(), file.mtime_nsec()),
+        changed: (file.ctime(), file.ctime_nsec()),
+    })
 }
 
 /// Replaces the text of the file, or makes the file: at any moment, and after a crash at any moment, the file
@@ -55,6 +78,14 @@ pub(super) fn stamp(path: &Path) -> Stamp {
 /// When the new file cannot be written beside the old one, or cannot be given its owner. The old one is then
 /// as it was.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    replace_like(path, text, path)
+}
+
+/// [`replace`]; a file that is made gets the owner and mode of `like`, when that is there.
+///
+/// # Errors
+/// As [`replace`].
+pub(super) fn replace_like(path: &Path, text: &str, like: &Path) -> io::Result<()> {
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
@@ -63,7 +94,7 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = folder_of(&target);
     let mut new = tempfile::Builder::new().prefix(".tenants.toml.").tempfile_in(&folder)?;
     new.write_all(text.as_bytes())?;
-    let mode = match fs::metadata(&target) {
+    let mode = match fs::metadata(&target).or_else(|_| fs::metadata(like)) {
         Ok(old) => {
             let made = new.as_file().metadata()?;
             if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
@@ -83,21 +114,16 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     File::open(&folder)?.sync_all()
 }
 
-/// Reads the text, hands it to `change` and replaces it by what that gives. Two edits at once, of two
-/// processes too, happen one after the other, so that neither is lost.
+/// Waits until nobody else edits the file or what it includes, and keeps others from it for as long as the lock is
+/// held.
 ///
 /// # Errors
-/// What [`read`], [`replace`] or `change` gives; the file is then as it was.
-pub fn edit<E: From<io::Error>>(
-    path: &Path,
-    change: impl FnOnce(&str) -> Result<String, E>,
-) -> Result<(), E> {
-    // The folder is locked and not the file, which is another one after the edit.
+/// When the folder cannot be opened.
+pub(super) fn lock_beside(path: &Path) -> io::Result<File> {
+    // The folder is locked and not the file, which is another one after an edit.
     let folder = File::open(folder_of(path))?;
     folder.lock()?;
-    let changed = change(&read(path)?)?;
-    replace(path, &changed)?;
-    Ok(())
+    Ok(folder)
 }
 
 /// The folder that the file is in, also for a bare file name.
@@ -157,27 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_edit_leaves_the_file_as_it_was() {
+    fn a_file_that_is_made_may_get_the_mode_of_another() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tenants.toml");
-        fs::write(&path, "old").unwrap();
-        let failed: io::Result<()> = edit(&path, |_| Err(io::Error::other("no")));
-        assert!(failed.is_err());
-        assert_eq!(read(&path).unwrap(), "old");
-        assert_eq!(names(folder.path()), ["tenants.toml"]);
-    }
-
-    #[test]
-    fn edits_at_the_same_time_are_all_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tenants.toml");
-        fs::write(&path, "").unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| edit::<io::Error>(&path, |text| Ok(format!("{text}x"))).unwrap());
-            }
-        });
-        assert_eq!(read(&path).unwrap(), "xxxxxxxx");
+        let (main, made) = (folder.path().join("tenants.toml"), folder.path().join("acme.toml"));
+        fs::write(&main, "").unwrap();
+        fs::set_permissions(&main, Permissions::from_mode(0o640)).unwrap();
+        replace_like(&made, "new", &main).unwrap();
+        assert_eq!((read(&made).unwrap().as_str(), mode(&made)), ("new", 0o640));
     }
 
     #[test]
@@ -187,8 +199,6 @@ mod tests {
         assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::write(&path, b"\xff").unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert!(
-            edit::<io::Error>(&folder.path().join("no/tenants.toml"), |text| Ok(text.to_owned())).is_err()
-        );
+        assert!(lock_beside(&folder.path().join("no/tenants.toml")).is_err());
     }
 }

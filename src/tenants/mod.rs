@@ -7,7 +7,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -17,8 +17,12 @@ use crate::directory::{self, Directory, Shared};
 use crate::secret::{self, DigestKey};
 
 pub mod config_file;
+pub mod config_set;
 mod auth;
+mod expiry;
 mod gate;
+mod last_used;
+mod look;
 mod open;
 mod overrides;
 mod parts;
@@ -32,6 +36,7 @@ mod status;
 mod tests;
 
 pub use auth::{Caller, Refusal};
+pub use last_used::LastUsed;
 pub use overrides::{BadOverride, Overrides};
 pub use parts::{Answered, Rest};
 pub use reload::{ReloadSummary, Watch};
@@ -48,8 +53,10 @@ pub struct Tenants {
     overrides: Overrides,
     clock: Arc<dyn Clock>,
     current: ArcSwap<Snapshot>,
-    last_read: Mutex<reload::LastRead>,
+    looker: Mutex<look::Looker>,
     status: status::StatusKeeper,
+    last_used: last_used::Keeper,
+    expiry: Mutex<expiry::Warnings>,
     /// Key of the digests of tokens; never leaves the process.
     digest_key: DigestKey,
     /// Absolute; for the life of the process.
@@ -105,13 +112,15 @@ impl Tenants {
         let own = OwnSchemas::load(&settings, None)?;
         Ok(Arc::new(Tenants {
             data_dir: Arc::from(settings.server.data_dir.as_path()),
+            looker: Mutex::new(look::Looker::new(config_file.clone())),
             config_file,
             overrides,
             status: status::StatusKeeper::new(clock.now_ms()),
             shared: Shared::new(Arc::clone(&clock), settings.server.durability)?,
             clock,
-            current: ArcSwap::from_pointee(Snapshot::new(settings, own, None)),
-            last_read: Mutex::default(),
+            last_used: last_used::Keeper::new(&settings.server.data_dir),
+            expiry: Mutex::default(),
+            current: ArcSwap::from_pointee(first_snapshot(settings, own)),
             digest_key: DigestKey::random()?,
             open: Arc::new(open::OpenTenants::new()),
         }))
@@ -122,10 +131,37 @@ impl Tenants {
         self.current.load_full()
     }
 
+    /// Does what is due now and then apart from requests: writes down when tokens were used, once a minute at most, and
+    /// warns of those that expire. Blocks.
+    fn tend(&self) {
+        let (snapshot, now_ms) = (self.snapshot(), self.clock.now_ms());
+        self.last_used.keep(&snapshot, now_ms, false);
+        self.expiry.lock().unwrap_or_else(PoisonError::into_inner).warn(snapshot.settings(), now_ms);
+    }
+
+    /// Writes down when tokens were used, for a server that ends. Blocks.
+    pub fn keep_last_used(&self) {
+        self.last_used.keep(&self.snapshot(), self.clock.now_ms(), true);
+    }
+
     /// How old the configuration in force is, and whether the last one that was read was faulty.
     pub fn config_status(&self) -> ConfigStatus {
         self.status.get()
     }
+}
+
+/// With what a server before this one knew of the use of tokens.
+fn first_snapshot(settings: Settings, own: OwnSchemas) -> Snapshot {
+    let last_used = LastUsed::read(&settings.server.data_dir);
+    let snapshot = Snapshot::new(settings, own, None);
+    for (tenant, settings) in &snapshot.settings().tenants {
+        for (token, proof) in settings.tokens.iter().zip(snapshot.proofs(tenant.as_str())) {
+            if let Some(at_ms) = last_used.of_token(tenant.as_str(), &token.name, token.created_ms) {
+                proof.use_at(at_ms);
+            }
+        }
+    }
+    snapshot
 }
 
 /// Opens a tenant's directory for a command; a server may have it open too. `settings` are those in force, as

@@ -1,4 +1,5 @@
-//! Takes a changed configuration file into service. A faulty one changes nothing and is reported.
+//! Takes a changed configuration into service. A faulty one changes nothing and is reported. When it has changed is
+//! the business of `look`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -7,16 +8,17 @@ use std::time::Duration;
 
 use crate::config::{ServerSettings, Settings, TenantName, TenantSettings, TokenSettings};
 use crate::tenants::Tenants;
-use crate::tenants::config_file::{self, Stamp};
+use crate::tenants::config_set::ConfigSet;
+use crate::tenants::look::Looker;
 use crate::tenants::schemas::{OwnSchemas, SchemaFault};
 use crate::tenants::snapshot::Snapshot;
 
-/// How often the file is looked at. A change is taken at the second look that finds it, so that a file which is
+/// How often the files are looked at. A change is taken at the second look that finds it, so that a file which is
 /// just being written is left alone: in service within half a second, or a little more.
-///
-/// Looking beats being told by the system: it works on every file system and through any link, costs next to
-/// nothing, and is not woken by every line of a log that happens to be written into the same folder.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// So often files that change while they are read are read again at once.
+const READS_MAX: usize = 3;
 
 /// What a reload has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct ReloadSummary {
     pub restart_needed: Vec<&'static str>,
 }
 
-/// Watches the configuration file for as long as it is held.
+/// Watches the configuration files for as long as it is held.
 pub struct Watch {
     task: tokio::task::JoinHandle<()>,
 }
@@ -46,87 +48,75 @@ impl Drop for Watch {
     }
 }
 
-/// What reading the file gave.
-pub(super) type Read = Result<String, std::io::ErrorKind>;
-
-/// What was read last, be it in force or faulty.
-#[derive(Default)]
-pub(super) struct LastRead {
-    seen: Option<Seen>,
-    /// The files of schemas that the text names.
-    schema_files: Vec<PathBuf>,
-}
-
-/// What tells whether anything has changed: the text, and a look at each file of a schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    text: Read,
-    schema_files: Vec<Stamp>,
-}
-
 impl Tenants {
-    /// Reads the configuration file and takes it into service; requests in flight keep what they began with.
+    /// Reads the configuration files and takes them into service; requests in flight keep what they began with.
     /// Logs what came of it. Blocks.
     ///
     /// # Errors
-    /// What is wrong with the file, in one sentence. Then nothing has changed.
+    /// What is wrong with the files, in one sentence. Then nothing has changed.
     pub fn reload(&self) -> Result<ReloadSummary, String> {
-        self.reload_files(&mut self.last_read())
+        let mut looker = self.looker();
+        for _ in 0..READS_MAX {
+            if let Some(result) = self.reload_files(&mut looker, true) {
+                return result;
+            }
+        }
+        let problem = format!("{} or a file that it includes is being written", self.config_file.display());
+        self.refused(&problem);
+        Err(problem)
     }
 
     /// [`Tenants::reload`], when a file is another than the one read last, and the same as at the look before.
-    /// Gives what it saw.
-    pub(super) fn look(&self, before: Option<Seen>) -> Option<Seen> {
-        let mut last = self.last_read();
-        let seen = Some(Seen {
-            text: config_file::read(&self.config_file).map_err(|error| error.kind()),
-            schema_files: stamps(&last.schema_files),
-        });
-        if last.seen != seen && before == seen {
+    pub(super) fn look(&self) {
+        let mut looker = self.looker();
+        if looker.look() {
             // It is reported there.
-            let _ = self.reload_files(&mut last);
+            let _ = self.reload_files(&mut looker, false);
         }
-        seen
     }
 
     /// One reload at a time.
-    fn last_read(&self) -> MutexGuard<'_, LastRead> {
-        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn looker(&self) -> MutexGuard<'_, Looker> {
+        self.looker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reload_files(&self, last: &mut LastRead) -> Result<ReloadSummary, String> {
-        let read = config_file::read(&self.config_file);
-        let text = read.as_ref().map(String::clone).map_err(std::io::Error::kind);
-        let file = self.config_file.display().to_string();
-        let result = read.map_err(|error| format!("{file} cannot be read: {error}"));
-        let result = result.and_then(|text| self.checked(&text, &file));
-        if let Ok(settings) = &result {
-            last.schema_files = schema_files(settings);
-        }
-        // Looked at before they are read, so that what changes in between is seen as changed.
-        last.seen = Some(Seen { text, schema_files: stamps(&last.schema_files) });
-        let result =
-            result.and_then(|settings| self.swap(settings).map_err(|fault| format!("{file}: {fault}")));
+    /// `None`: the files were changed while they were read.
+    fn reload_files(&self, looker: &mut Looker, at_once: bool) -> Option<Result<ReloadSummary, String>> {
+        let result = match looker.read(at_once) {
+            Ok(None) => return None,
+            Ok(Some(set)) => self.take(looker, &set),
+            Err(error) => Err(error.to_string()),
+        };
         match &result {
             Ok(summary) => {
                 self.status.taken(self.clock.now_ms());
                 log(summary);
             }
-            Err(problem) => {
-                self.status.refused(self.clock.now_ms(), problem);
-                tracing::error!(problem, "the configuration is faulty and nothing was changed");
-            }
+            Err(problem) => self.refused(problem),
         }
-        result
+        Some(result)
     }
 
-    fn checked(&self, text: &str, file: &str) -> Result<Settings, String> {
-        if text.trim().is_empty() {
-            // As a rule somebody is about to write it; that it removes every tenant is hardly meant.
-            return Err(format!("{file} is empty"));
+    fn refused(&self, problem: &str) {
+        self.status.refused(self.clock.now_ms(), problem);
+        tracing::error!(problem, "the configuration is faulty and nothing was changed");
+    }
+
+    fn take(&self, looker: &mut Looker, set: &ConfigSet) -> Result<ReloadSummary, String> {
+        let settings = set.settings().map_err(|error| error.to_string())?;
+        if let Some(include) =
+            settings.include.as_ref().filter(|_| set.has_lost_all_included(self.snapshot().settings()))
+        {
+            // As a rule a volume is not mounted.
+            let include = include.shown();
+            return Err(format!(
+                "include = \"{include}\" finds no file any more; take it away if that is meant"
+            ));
         }
-        let settings = crate::config::parse(text, file).map_err(|error| error.to_string())?;
-        self.overrides.lay_over(settings, &self.config_file).map_err(|error| error.to_string())
+        let settings =
+            self.overrides.lay_over(settings, &self.config_file).map_err(|error| error.to_string())?;
+        looker.set_schema_files(schema_files(&settings));
+        self.swap(settings).map_err(|fault| format!("{}: {fault}", self.config_file.display()))
     }
 
     fn swap(&self, mut settings: Settings) -> Result<ReloadSummary, SchemaFault> {
@@ -142,7 +132,7 @@ impl Tenants {
         Ok(summary)
     }
 
-    /// Takes the file into service whenever it changes, within a second, for as long as the watch is held.
+    /// Takes the files into service whenever they change, within a second, for as long as the watch is held.
     /// Must be called in a tokio runtime.
     pub fn watch(self: &Arc<Self>) -> Watch {
         Watch { task: tokio::spawn(Arc::clone(self).follow()) }
@@ -150,13 +140,15 @@ impl Tenants {
 
     async fn follow(self: Arc<Self>) {
         // The first looks catch what happened between the start of the program and now.
-        let mut seen = None;
         let mut looks = tokio::time::interval(LOOK);
         loop {
             looks.tick().await;
-            let (tenants, before) = (Arc::clone(&self), seen);
-            let looked = tokio::task::spawn_blocking(move || tenants.look(before)).await;
-            seen = looked.unwrap_or_default();
+            let tenants = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || {
+                tenants.look();
+                tenants.tend();
+            })
+            .await;
         }
     }
 }
@@ -166,10 +158,6 @@ fn schema_files(settings: &Settings) -> Vec<PathBuf> {
     let files: BTreeSet<&PathBuf> =
         settings.tenants.values().flat_map(|tenant| &tenant.schemas).map(|schema| &schema.file).collect();
     files.into_iter().cloned().collect()
-}
-
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    files.iter().map(|file| config_file::stamp(file)).collect()
 }
 
 fn log(summary: &ReloadSummary) {

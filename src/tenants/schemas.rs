@@ -136,7 +136,7 @@ impl Loading {
         if let Some(text) = self.texts.get(file) {
             return Ok(Arc::clone(text));
         }
-        let text = config_file::read_schema(file)
+        let text = config_file::read_named(file)
             .map_err(|error| in_file(file, &format!("it cannot be read: {error}")))?;
         let text: Arc<str> = text.strip_prefix('\u{feff}').unwrap_or(&text).into();
         self.texts.insert(file.into(), Arc::clone(&text));

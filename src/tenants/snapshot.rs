@@ -1,6 +1,7 @@
 //! The configuration in force at one moment, with what has been learned of its tokens.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::{Settings, TenantName, TenantSettings, TokenSettings};
@@ -12,6 +13,9 @@ use crate::tenants::schemas::OwnSchemas;
 
 /// Most pairs of tenant and token that are remembered as wrong.
 const WRONG_MAX: usize = 4096;
+
+/// When a token was used is known to so many milliseconds.
+const USED_STEP_MS: i64 = 1000;
 
 /// The settings in force. A request keeps the one that it began with.
 pub struct Snapshot {
@@ -27,7 +31,42 @@ pub struct Snapshot {
 
 /// The digest of the token of a hash, once a client has shown it. Shared by the snapshots that have the hash,
 /// so that Argon2 runs once for each hash and process.
-pub(super) type Proof = Arc<OnceLock<Digest>>;
+pub(super) type Proof = Arc<Proved>;
+
+/// See [`Proof`].
+#[derive(Default)]
+pub(super) struct Proved {
+    digest: OnceLock<Digest>,
+    /// When a client last showed the token, in milliseconds since 1970; 0: never as far as is known.
+    used_ms: AtomicI64,
+}
+
+impl Proved {
+    /// The digest, when it is known.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.digest.get()
+    }
+
+    /// Remembers the digest.
+    pub(super) fn prove(&self, digest: Digest) {
+        self.digest.get_or_init(|| digest);
+    }
+
+    /// When a client last showed the token; 0: never as far as is known.
+    pub(super) fn used_ms(&self) -> i64 {
+        self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// A client has shown the token; whether that is to be kept. It is not where the last time was just now: a
+    /// cache line that every request writes would go back and forth between the processors.
+    pub(super) fn use_at(&self, now_ms: i64) -> bool {
+        let is_news = now_ms - self.used_ms() >= USED_STEP_MS;
+        if is_news {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        is_news
+    }
+}
 
 impl Snapshot {
     /// Settings that come into force; what `before` has learned of hashes that stay is kept.

@@ -164,7 +164,7 @@ fn quickstart_prints_the_curl_line_of_the_readme_and_it_answers_as_shown() {
     let address = url.split('/').nth(2).unwrap();
     assert_eq!(shown.replace("TOKEN", token).replace("127.0.0.1:8080", address), printed);
 
-    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let client = crate::support::http().build().unwrap();
     let answer = client.get(url).header("Authorization", format!("Bearer {token}")).send().unwrap();
     let answer: Value = serde_json::from_slice(&answer.bytes().unwrap()).unwrap();
     let expected: Value = serde_json::from_str(&fenced(&readme, "json").join("\n")).unwrap();
@@ -198,7 +198,7 @@ fn what_the_readme_says_is_missing_is_missing_and_the_rest_is_not() {
     let running = quickstart(folder.path());
     let line = words(printed_curl(&running.said));
     let base = line.last().unwrap().split("/Users").next().unwrap().to_owned();
-    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let client = crate::support::http().build().unwrap();
     let authorized = |request: reqwest::blocking::RequestBuilder| {
         let (name, value) = line[2].split_once(": ").unwrap();
         request.header(name, value).send().unwrap()

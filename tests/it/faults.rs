@@ -15,7 +15,7 @@ use crate::support::{Client, Config, Server, TenantConfig, Token, okta, until};
 
 /// A request to a server that may die at any moment: status and body, if an answer came.
 fn attempt(client: &Client, token: &Token, method: Method, path: &str, body: &Value) -> Option<(u16, Value)> {
-    let http = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let http = crate::support::http().build().unwrap();
     let request = http
         .request(method, format!("{}{path}", client.base()))
         .header("authorization", token.text())

@@ -33,6 +33,7 @@ mod isolation;
 mod large_groups;
 mod secrets;
 mod lifecycle;
+mod live;
 mod faults;
 mod properties;
 mod cli;

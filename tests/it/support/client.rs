@@ -17,11 +17,10 @@ pub(crate) const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListRes
 const IDLE: Duration = Duration::from_secs(20);
 
 static HTTP: LazyLock<reqwest::blocking::Client> = LazyLock::new(|| {
-    reqwest::blocking::Client::builder()
+    crate::support::http()
         .pool_idle_timeout(IDLE)
         .timeout(Duration::from_secs(60))
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
         .build()
         .unwrap()
 });

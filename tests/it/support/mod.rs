@@ -39,3 +39,11 @@ pub(crate) fn until_within(deadline: Duration, what: &str, mut condition: impl F
         std::thread::yield_now();
     }
 }
+
+/// The beginning of every HTTP client of the tests. reqwest is built with rustls and without a choice of its
+/// cryptography, which is therefore made here, once for the process.
+pub(crate) fn http() -> reqwest::blocking::ClientBuilder {
+    // Refused from the second time on.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::blocking::Client::builder().no_proxy()
+}
