@@ -9,6 +9,7 @@
 //! | 0 | [`clock`] | the only reader of time |
 //! | 1 | [`secret`] | API tokens: text form, Argon2id, constant-time comparison |
 //! | 1 | [`config`] | the text of `tenants.toml` to checked settings, and edits of that text |
+//! | 1 | [`metrics`] | what is counted, and its text |
 //! | 2 | [`store`] | SQLite: the only module that names `rusqlite` and `r2d2` |
 //! | 3 | [`directory`] | what the product does; one call is one transaction |
 //! | 4 | [`tenants`] | name to running tenant: configuration in force, token check, where async meets blocking |
@@ -20,6 +21,7 @@ pub mod scim;
 pub mod clock;
 pub mod secret;
 pub mod config;
+pub mod metrics;
 pub mod store;
 pub mod directory;
 pub mod tenants;

@@ -24,6 +24,7 @@ pub mod user;
 pub mod group;
 pub mod entitlement;
 pub mod check;
+pub mod health;
 pub mod session;
 pub mod attributes;
 
@@ -106,6 +107,8 @@ enum Command {
     Role(entitlement::RoleCommand),
     /// Check the configuration and the tenants' files without starting the server
     Check(check::Command),
+    /// Ask a running server whether it is well
+    Health(health::Command),
 }
 
 /// What every command is told.
@@ -160,7 +163,7 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
     let _last_lines = telemetry::start(log, format, writing).map_err(output::Failure::usage)?;
     let globals = Globals {
         config: cli.config,
-        overrides: Overrides { listen: None, public_url: cli.public_url, data_dir: cli.data_dir },
+        overrides: Overrides { public_url: cli.public_url, data_dir: cli.data_dir, ..Overrides::default() },
         json: cli.json,
     };
     match cli.command {
@@ -173,6 +176,7 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Entitlement(command) => entitlement::run(command, &globals),
         Command::Role(command) => entitlement::run_role(command, &globals),
         Command::Check(command) => check::run(command, &globals),
+        Command::Health(command) => health::run(&command, &globals),
     }
 }
 

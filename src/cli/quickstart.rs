@@ -45,12 +45,11 @@ const TENANT: &str = "demo";
 /// # Errors
 /// When the port is taken, the configuration is wrong or cannot be written.
 pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let mut globals = globals.clone();
-    globals.overrides.listen = command.listen.listen;
+    let globals = command.listen.lay_over(globals);
     let first = !globals.config.exists();
     let settings = if first { globals.lay_over(Settings::default())? } else { globals.settings()? };
     // The port before the files: a run that cannot serve must not use up the one showing of the token.
-    let server = Server::bind(settings.server.listen)?;
+    let server = Server::bind(settings.server.listen, settings.server.ops.listen)?;
     let token = if first { Some(make_configuration(&globals)?) } else { None };
     let settings = globals.settings()?;
     let page = Page {

@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
-use crate::config::Settings;
-use crate::server::{Loops, StopSignals};
+use crate::config::{OpsListen, Settings};
+use crate::server::{Loops, Ops, StopSignals};
 use crate::tenants::{Tenants, take_data_dir};
 
 const AFTER_HELP: &str = "\
@@ -43,6 +43,21 @@ pub struct Listen {
     /// The address and port to listen on [default: `listen` of the configuration, or 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "ICI_SCIM_LISTEN", hide_env_values = true, value_parser = address)]
     pub listen: Option<SocketAddr>,
+
+    /// The address and port of /healthz, /readyz and /metrics, or "off" [default: `ops_listen` of the configuration,
+    /// or 127.0.0.1:8081 if that is free]
+    #[arg(long, value_name = "ADDRESS", env = "ICI_SCIM_OPS_LISTEN", hide_env_values = true, value_parser = OpsListen::parse)]
+    pub ops_listen: Option<OpsListen>,
+}
+
+impl Listen {
+    /// Lays these over what every command is told.
+    pub fn lay_over(&self, globals: &Globals) -> Globals {
+        let mut globals = globals.clone();
+        globals.overrides.listen = self.listen;
+        globals.overrides.ops_listen = self.ops_listen;
+        globals
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -54,10 +69,9 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 /// # Errors
 /// When the configuration is wrong, or the address cannot be listened on.
 pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let mut globals = globals.clone();
-    globals.overrides.listen = command.listen.listen;
+    let globals = command.listen.lay_over(globals);
     let settings = globals.settings()?;
-    let server = Server::bind(settings.server.listen)?;
+    let server = Server::bind(settings.server.listen, settings.server.ops.listen)?;
     server.serve(&globals, settings, |address| {
         tracing::info!(%address, "listening");
         Ok(())
@@ -69,14 +83,17 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
 pub struct Server {
     runtime: Runtime,
     listener: TcpListener,
+    /// For health and metrics.
+    ops: Option<TcpListener>,
 }
 
 impl Server {
-    /// Takes the port.
+    /// Takes the port, and the one for health and metrics. Where nobody has said which that is and the default one
+    /// is taken, as by another server on the machine, there is none.
     ///
     /// # Errors
     /// One clear sentence when the port is taken or the address is not this machine's.
-    pub fn bind(address: SocketAddr) -> anyhow::Result<Server> {
+    pub fn bind(address: SocketAddr, ops: OpsListen) -> anyhow::Result<Server> {
         // For what is beside the requests: accepting connections, signals, the watch of the configuration.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -84,7 +101,8 @@ impl Server {
             .context("cannot start the server")?;
         let listener =
             runtime.block_on(TcpListener::bind(address)).map_err(|error| cannot_listen(address, &error))?;
-        Ok(Server { runtime, listener })
+        let ops = runtime.block_on(bind_ops(ops))?;
+        Ok(Server { runtime, listener, ops })
     }
 
     /// The address that was taken; with port 0 in the settings, the one that the system chose.
@@ -120,10 +138,17 @@ impl Server {
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
             let loops = Loops::start().context("cannot start the threads of the server")?;
+            let ops = Ops::new(Arc::clone(&tenants), &loops);
+            if let Some(listener) = self.ops {
+                let address = listener.local_addr().context("cannot tell the address of ops_listen")?;
+                tokio::spawn(Arc::clone(&ops).serve(listener));
+                tracing::info!(%address, "health and metrics are served");
+            }
             ready(address)?;
             let (stop, second) = tokio::sync::oneshot::channel();
             let stopping = async move {
                 signals.next().await;
+                ops.stop();
                 let _ = stop.send(signals);
             };
             let second_signal = async move {
@@ -155,6 +180,27 @@ impl Server {
                 self.runtime.shutdown_background();
                 Ok(ExitCode::from(ENDED_AT_ONCE))
             }
+        }
+    }
+}
+
+async fn bind_ops(ops: OpsListen) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = ops.address() else { return Ok(None) };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if ops == OpsListen::Default => {
+            tracing::warn!(
+                %address,
+                reason = %error.kind(),
+                "health and metrics are not served, since their default address cannot be used: set ops_listen \
+                 under [server] to another address, or to \"off\""
+            );
+            Ok(None)
+        }
+        Err(error) => {
+            Err(Failure::failed(format!("cannot listen on {address} for health and metrics: {error}"))
+                .hint("choose another address with --ops-listen or ops_listen under [server], or \"off\"")
+                .into())
         }
     }
 }
@@ -205,7 +251,7 @@ mod tests {
     fn a_taken_port_is_named_with_the_flag_that_changes_it() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = Server::bind(address).err().unwrap();
+        let error = Server::bind(address, OpsListen::Off).err().unwrap();
         assert_eq!(error.to_string(), format!("port {} on 127.0.0.1 is already in use", address.port()));
         let hinted = format!("{:?}", error.downcast::<Failure>().unwrap());
         assert!(hinted.contains("--listen 127.0.0.1:"), "{hinted}");

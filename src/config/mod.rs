@@ -8,6 +8,7 @@
 pub mod edit;
 mod include;
 mod limits;
+mod ops;
 mod parse;
 mod read;
 mod server;
@@ -23,6 +24,7 @@ use std::fmt;
 
 pub use include::Include;
 pub use limits::{COMPRESS_BYTES_NEVER, Limits};
+pub use ops::{OpsListen, OpsSettings};
 pub use parse::{MainFile, TenantsFile, parse};
 pub use server::{Durability, ServerSettings, public_url};
 pub use tenant::{OnRecreate, OwnSchema, TenantSettings};

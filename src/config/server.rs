@@ -4,10 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::config::read::Section;
-use crate::config::{Error, Limits, PATH_BYTES_MAX, limits};
+use crate::config::{Error, Limits, OpsSettings, PATH_BYTES_MAX, limits, ops};
 
 /// The keys that are known here.
-pub(super) const SERVER_KEYS: &[&str] = &["listen", "public_url", "data_dir", "durability", "limits"];
+pub(super) const SERVER_KEYS: &[&str] = &[
+    "listen",
+    "public_url",
+    "data_dir",
+    "durability",
+    "ops_listen",
+    "metrics_tenants_max",
+    "slow_request_ms",
+    "limits",
+];
 
 /// Longest public URL in bytes. Okta takes 1,024 for a Base URL, and `/scim/v2/` and the tenant are added.
 const PUBLIC_URL_BYTES_MAX: usize = 900;
@@ -24,6 +33,8 @@ pub struct ServerSettings {
     pub data_dir: PathBuf,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// `ops_listen` and what belongs to it.
+    pub ops: OpsSettings,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -35,6 +46,7 @@ impl Default for ServerSettings {
             public_url: None,
             data_dir: PathBuf::from("data"),
             durability: Durability::default(),
+            ops: OpsSettings::default(),
             limits: Limits::default(),
         }
     }
@@ -96,6 +108,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
     if let Some(entry) = section.get("durability") {
         server.durability = entry.word(Durability::WORDS)?;
     }
+    server.ops = ops::read(section)?;
     if let Some(entry) = section.get("limits") {
         server.limits = limits::read(&entry.table()?)?;
     }

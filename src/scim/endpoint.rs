@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::scim::catalog::Catalog;
+use crate::scim::route::Route;
 use crate::scim::{Error, Kind};
 
 /// What a request asks for.
@@ -245,33 +246,33 @@ impl Operation {
         }
     }
 
-    /// A name for logs and metrics: bounded in number, free of anything that a client chose.
-    pub fn label(&self) -> &'static str {
+    /// What is asked for, without which one: for logs and metrics.
+    pub fn route(&self) -> Route {
         match self {
-            Operation::ServiceProviderConfig => "service_provider_config",
-            Operation::ResourceTypes | Operation::ResourceType(_) => "resource_types",
-            Operation::Schemas | Operation::Schema(_) => "schemas",
-            Operation::List(Kind::User) => "list_users",
-            Operation::List(Kind::Group) => "list_groups",
-            Operation::SearchEntries(_) => "search_entries",
-            Operation::ListAll => "list_all",
-            Operation::Search(Kind::User) => "search_users",
-            Operation::Search(Kind::Group) => "search_groups",
-            Operation::SearchAll => "search_all",
-            Operation::Create(Kind::User) => "create_user",
-            Operation::Create(Kind::Group) => "create_group",
-            Operation::Read(Kind::User, _) => "read_user",
-            Operation::Read(Kind::Group, _) => "read_group",
-            Operation::Replace(Kind::User, _) => "replace_user",
-            Operation::Replace(Kind::Group, _) => "replace_group",
-            Operation::Patch(Kind::User, _) => "patch_user",
-            Operation::Patch(Kind::Group, _) => "patch_group",
-            Operation::Delete(Kind::User, _) => "delete_user",
-            Operation::Delete(Kind::Group, _) => "delete_group",
-            Operation::Bulk => "bulk",
-            Operation::Me(_) => "me",
-            Operation::ListEntries(_) => "list_entries",
-            Operation::ReadEntry(..) => "read_entry",
+            Operation::ServiceProviderConfig => Route::ServiceProviderConfig,
+            Operation::ResourceTypes | Operation::ResourceType(_) => Route::ResourceTypes,
+            Operation::Schemas | Operation::Schema(_) => Route::Schemas,
+            Operation::List(Kind::User) => Route::ListUsers,
+            Operation::List(Kind::Group) => Route::ListGroups,
+            Operation::SearchEntries(_) => Route::SearchEntries,
+            Operation::ListAll => Route::ListAll,
+            Operation::Search(Kind::User) => Route::SearchUsers,
+            Operation::Search(Kind::Group) => Route::SearchGroups,
+            Operation::SearchAll => Route::SearchAll,
+            Operation::Create(Kind::User) => Route::CreateUser,
+            Operation::Create(Kind::Group) => Route::CreateGroup,
+            Operation::Read(Kind::User, _) => Route::ReadUser,
+            Operation::Read(Kind::Group, _) => Route::ReadGroup,
+            Operation::Replace(Kind::User, _) => Route::ReplaceUser,
+            Operation::Replace(Kind::Group, _) => Route::ReplaceGroup,
+            Operation::Patch(Kind::User, _) => Route::PatchUser,
+            Operation::Patch(Kind::Group, _) => Route::PatchGroup,
+            Operation::Delete(Kind::User, _) => Route::DeleteUser,
+            Operation::Delete(Kind::Group, _) => Route::DeleteGroup,
+            Operation::Bulk => Route::Bulk,
+            Operation::Me(_) => Route::Me,
+            Operation::ListEntries(_) => Route::ListEntries,
+            Operation::ReadEntry(..) => Route::ReadEntry,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod projection;
 pub mod query;
 pub mod quirks;
 pub mod resource;
+pub mod route;
 pub mod rules;
 pub mod schema;
 pub mod sort;

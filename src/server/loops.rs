@@ -53,6 +53,11 @@ impl Loops {
         Ok(loops)
     }
 
+    /// A handle of each loop.
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        self.loops.iter().map(|one| one.handle.clone()).collect()
+    }
+
     /// Has a connection served by the loop that has the fewest.
     pub(super) fn spawn(
         &self,

@@ -25,11 +25,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
+use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 
 mod loops;
+mod ops;
+mod process;
 
 pub use loops::Loops;
+pub use ops::Ops;
 
 /// Memory for the bytes of a connection that are read and not yet understood; a request whose head is larger is
 /// answered 431. 1,024 connections may so take 64 MiB.
@@ -77,10 +81,11 @@ pub async fn run(
                 // Out of this runtime's poll; the loop that serves it takes it into its own.
                 let Ok(stream) = stream.into_std() else { continue };
                 let limits = tenants.snapshot().settings().server.limits;
+                let open = Open::count(tenants.metrics());
                 let connection = serve(stream, service.clone(), limits, graceful.watcher());
                 loops.spawn(&mut connections, async move {
                     connection.await;
-                    drop(slot);
+                    drop((open, slot));
                 });
             }
             Err(error) => {
@@ -108,6 +113,22 @@ async fn stop(graceful: GracefulShutdown, mut connections: JoinSet<()>, within: 
     }
     connections.shutdown().await;
     tracing::info!("stopped");
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Arc<Metrics>);
+
+impl Open {
+    fn count(metrics: &Arc<Metrics>) -> Open {
+        metrics.connections.add_one();
+        Open(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections_ended.add_one();
+    }
 }
 
 /// Serves one connection under its limits, until it ends or `watcher` says to stop.

@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tokio::time::Instant;
 
+use crate::clock::Stopwatch;
 use crate::config::{Access, TenantName, TenantSettings};
+use crate::metrics::{Metrics, TenantCounters};
 use crate::secret::{Digest, TokenText, spend_one_check};
 use crate::tenants::Tenants;
 use crate::tenants::snapshot::Snapshot;
@@ -30,7 +32,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A client that has shown a token of the tenant that it asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Caller {
     /// The tenant.
@@ -41,6 +43,8 @@ pub struct Caller {
     pub access: Access,
     /// The id of the user that the token stands for.
     pub user: Option<Arc<str>>,
+    /// What is counted of the tenant.
+    pub counters: Arc<TenantCounters>,
 }
 
 /// A client is turned away.
@@ -71,7 +75,10 @@ impl Tenants {
         // What is not even a token is refused at once; that tells nothing about any tenant.
         let token = authorization.and_then(token_in).ok_or(Refusal::Unauthorized)?;
         let found = self.token_of(snapshot, tenant, &token).await;
-        if found == Err(Refusal::Unauthorized) {
+        if let Err(Refusal::Unauthorized) = found {
+            if let Some(counters) = snapshot.counters(tenant, &self.metrics) {
+                counters.count_refused_token();
+            }
             tokio::time::sleep_until(next_on_grid(started)).await;
         }
         found
@@ -98,6 +105,7 @@ impl Tenants {
             token: token.clone(),
             digest,
             pair,
+            metrics: Arc::clone(&self.metrics),
         };
         // Boxed: it would make every request's future larger.
         let index = Box::pin(checked(shown)).await?;
@@ -105,6 +113,7 @@ impl Tenants {
     }
 
     fn caller(&self, snapshot: &Snapshot, tenant: &str, index: Option<usize>) -> Result<Caller, Refusal> {
+        let counters = snapshot.counters(tenant, &self.metrics).ok_or(Refusal::Unauthorized)?;
         let (tenant, settings) = snapshot.tenant(tenant).ok_or(Refusal::Unauthorized)?;
         let index = index.ok_or(Refusal::Unauthorized)?;
         let token = settings.tokens.get(index).ok_or(Refusal::Unauthorized)?;
@@ -120,6 +129,7 @@ impl Tenants {
             token: Arc::clone(&token.name),
             access: token.access,
             user: token.user.clone(),
+            counters: Arc::clone(counters),
         })
     }
 }
@@ -128,7 +138,10 @@ impl Tenants {
 /// on, in its place, and what it finds is remembered.
 async fn checked(shown: Shown) -> Result<Option<usize>, Refusal> {
     let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
-    let place = shown.snapshot.gate.enter().await.ok_or(busy)?;
+    let Some(place) = shown.snapshot.gate.enter().await else {
+        shown.metrics.token_checks_refused.add_one();
+        return Err(busy);
+    };
     let checking = tokio::task::spawn_blocking(move || {
         let _place = place;
         shown.check()
@@ -154,6 +167,7 @@ struct Shown {
     digest: Digest,
     /// Digest of tenant and token together.
     pair: Digest,
+    metrics: Arc<Metrics>,
 }
 
 /// What is known without Argon2 of a token that was shown.
@@ -191,16 +205,23 @@ impl Shown {
                 continue;
             }
             checked = true;
-            if token.hash.check(&self.token)? {
+            if self.timed(|| token.hash.check(&self.token))? {
                 proof.prove(self.digest);
                 return Ok(Some(index));
             }
         }
         if !checked {
-            spend_one_check(&self.token);
+            self.timed(|| spend_one_check(&self.token));
         }
         self.snapshot.wrong.insert(self.pair);
         Ok(None)
+    }
+
+    fn timed<T>(&self, check: impl FnOnce() -> T) -> T {
+        let watch = Stopwatch::start();
+        let checked = check();
+        self.metrics.token_check.observe(watch.elapsed());
+        checked
     }
 
     fn settings(&self) -> Option<&TenantSettings> {

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::config::{Settings, TenantName};
 use crate::directory::{self, Directory, Shared};
+use crate::metrics::Metrics;
 use crate::secret::{self, DigestKey};
 
 pub mod config_file;
@@ -32,6 +33,7 @@ mod run;
 mod schemas;
 mod snapshot;
 mod status;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -63,6 +65,7 @@ pub struct Tenants {
     data_dir: Arc<Path>,
     shared: Shared,
     open: Arc<open::OpenTenants<run::Tenant>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why the tenants cannot be set up.
@@ -123,7 +126,13 @@ impl Tenants {
             current: ArcSwap::from_pointee(first_snapshot(settings, own)),
             digest_key: DigestKey::random()?,
             open: Arc::new(open::OpenTenants::new()),
+            metrics: Arc::default(),
         }))
+    }
+
+    /// What is counted of all of them.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The configuration in force. A request takes it once and keeps it.

@@ -141,6 +141,11 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
         }
     }
 
+    /// How many are open or being opened.
+    pub(super) fn len(&self) -> usize {
+        self.lock().slots.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

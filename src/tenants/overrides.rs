@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Settings, public_url};
+use crate::config::{OpsListen, Settings, public_url};
 use crate::tenants::config_file;
 
 /// Values of flags and environment variables; which of the two wins is decided where they are read.
@@ -11,6 +11,8 @@ use crate::tenants::config_file;
 pub struct Overrides {
     /// `--listen`
     pub listen: Option<SocketAddr>,
+    /// `--ops-listen`
+    pub ops_listen: Option<OpsListen>,
     /// `--public-url`
     pub public_url: Option<String>,
     /// `--data-dir`; a relative one is meant from where the program was started.
@@ -36,6 +38,9 @@ impl Overrides {
     pub fn lay_over(&self, mut settings: Settings, config_file: &Path) -> Result<Settings, BadOverride> {
         if let Some(listen) = self.listen {
             settings.server.listen = listen;
+        }
+        if let Some(listen) = self.ops_listen {
+            settings.server.ops.listen = listen;
         }
         if let Some(url) = &self.public_url {
             let flag = "--public-url (ICI_SCIM_PUBLIC_URL)";

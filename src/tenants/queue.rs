@@ -149,9 +149,10 @@ impl<W, A> Drop for Ticket<W, A> {
 }
 
 impl<W, A> Leader<W, A> {
-    /// Commits what waits, in rounds, until nothing does. `commit` gives an answer for each work, in order.
-    pub(super) fn run(mut self, commit: impl Fn(Vec<W>) -> Vec<A>) {
-        while let Some(round) = self.take_round() {
+    /// Commits what waits, in rounds, until nothing does. `commit` gives an answer for each work, in order; `waited`
+    /// is told how long each waited for its commit to begin.
+    pub(super) fn run(mut self, waited: impl Fn(Duration), commit: impl Fn(Vec<W>) -> Vec<A>) {
+        while let Some(round) = self.take_round(&waited) {
             let (works, answers): (Vec<_>, Vec<_>) =
                 round.into_iter().map(|waiting| (waiting.work, waiting.answer)).unzip();
             if works.is_empty() {
@@ -173,7 +174,7 @@ impl<W, A> Leader<W, A> {
 
     /// The works of the next commit, without those that waited for too long. `None` when nothing waits: then
     /// the queue has no leader any more.
-    fn take_round(&mut self) -> Option<Vec<Waiting<W, A>>> {
+    fn take_round(&mut self, waited: impl Fn(Duration)) -> Option<Vec<Waiting<W, A>>> {
         let mut state = self.queue.lock();
         if state.waiting.is_empty() {
             state.led = false;
@@ -183,8 +184,11 @@ impl<W, A> Leader<W, A> {
         let count = state.waiting.len().min(ROUND_MAX);
         let round: Vec<_> = state.waiting.drain(..count).collect();
         drop(state);
-        let (in_time, late): (Vec<_>, Vec<_>) =
-            round.into_iter().partition(|waiting| waiting.since.elapsed() < waiting.wait_max);
+        let (in_time, late): (Vec<_>, Vec<_>) = round.into_iter().partition(|waiting| {
+            let wait = waiting.since.elapsed();
+            waited(wait);
+            wait < waiting.wait_max
+        });
         for waiting in late {
             let _ = waiting.answer.send(Err(Refused::TooLate));
         }
@@ -240,7 +244,7 @@ mod tests {
         let (queue, rounds) = (Queue::new(), Mutex::default());
         for work in 1..=3 {
             let (ticket, leader) = submit(&queue, work);
-            leader.unwrap().run(tenfold(&rounds));
+            leader.unwrap().run(|_| {}, tenfold(&rounds));
             assert_eq!(ticket.answer().await, Ok(work * 10));
         }
         assert_eq!(*rounds.lock().unwrap(), [[1], [2], [3]]);
@@ -252,7 +256,7 @@ mod tests {
         let (first, leader) = submit(&queue, 1);
         let others: Vec<_> = (2..=5).map(|work| submit(&queue, work)).collect();
         assert!(others.iter().all(|(_, leader)| leader.is_none()));
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         assert_eq!(*rounds.lock().unwrap(), [[1, 2, 3, 4, 5]]);
         assert_eq!(first.answer().await, Ok(10));
         for (work, (ticket, _)) in (2..=5).zip(others) {
@@ -265,14 +269,17 @@ mod tests {
         let (queue, rounds) = (Queue::new(), Mutex::default());
         let (first, leader) = submit(&queue, 1);
         let (tickets, arrived) = mpsc::channel();
-        leader.unwrap().run(|works| {
-            if works == [1] {
-                let (ticket, leader) = submit(&queue, 2);
-                assert!(leader.is_none());
-                tickets.send(ticket).unwrap();
-            }
-            tenfold(&rounds)(works)
-        });
+        leader.unwrap().run(
+            |_| {},
+            |works| {
+                if works == [1] {
+                    let (ticket, leader) = submit(&queue, 2);
+                    assert!(leader.is_none());
+                    tickets.send(ticket).unwrap();
+                }
+                tenfold(&rounds)(works)
+            },
+        );
         assert_eq!(*rounds.lock().unwrap(), [[1], [2]]);
         assert_eq!(first.answer().await, Ok(10));
         assert_eq!(arrived.recv().unwrap().answer().await, Ok(20));
@@ -288,7 +295,7 @@ mod tests {
             tickets.push(ticket);
             leader = leader.or(may_lead);
         }
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         let sizes: Vec<usize> = rounds.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(sizes, [256, 256, 88]);
         for (work, ticket) in (0..600).zip(tickets) {
@@ -303,7 +310,7 @@ mod tests {
         let (_first, leader) = submit_within(&queue, 1, bounds);
         let (second, _) = submit_within(&queue, 2, bounds);
         assert_eq!(queue.submit(3, bounds).err(), Some(Refused::Full));
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         assert_eq!(second.answer().await, Ok(20));
         assert!(queue.submit(3, bounds).is_ok());
     }
@@ -315,7 +322,7 @@ mod tests {
         let started = tokio::time::Instant::now();
         assert_eq!(first.answer().await, Err(Refused::TooLate));
         assert_eq!(started.elapsed().as_secs(), 10);
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         assert!(rounds.lock().unwrap().is_empty());
     }
 
@@ -325,7 +332,7 @@ mod tests {
         let at_once = Bounds { wait_max: Duration::ZERO, ..BOUNDS };
         let (late, leader) = submit_within(&queue, 1, at_once);
         let (in_time, _) = submit(&queue, 2);
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         assert_eq!(*rounds.lock().unwrap(), [[2]]);
         assert_eq!(late.answer().await, Err(Refused::TooLate));
         assert_eq!(in_time.answer().await, Ok(20));
@@ -337,11 +344,14 @@ mod tests {
         let (ticket, leader) = submit(&queue, 1);
         let (begun, go_on) = (mpsc::channel(), mpsc::channel());
         let commit = tokio::task::spawn_blocking(move || {
-            leader.unwrap().run(|works| {
-                begun.0.send(()).unwrap();
-                go_on.1.recv().unwrap();
-                works
-            });
+            leader.unwrap().run(
+                |_| {},
+                |works| {
+                    begun.0.send(()).unwrap();
+                    go_on.1.recv().unwrap();
+                    works
+                },
+            );
         });
         tokio::task::spawn_blocking(move || begun.1.recv().unwrap()).await.unwrap();
         let waiting = tokio::spawn(ticket.answer());
@@ -359,7 +369,7 @@ mod tests {
         let (first, leader) = submit(&queue, 1);
         let (second, _) = submit(&queue, 2);
         drop(first);
-        leader.unwrap().run(tenfold(&rounds));
+        leader.unwrap().run(|_| {}, tenfold(&rounds));
         assert_eq!(*rounds.lock().unwrap(), [[2]]);
         assert_eq!(second.answer().await, Ok(20));
     }
@@ -369,13 +379,16 @@ mod tests {
         let queue: Numbers = Queue::new();
         let (first, leader) = submit(&queue, 1);
         let (tickets, arrived) = mpsc::channel();
-        leader.unwrap().run(|works| {
-            if works == [1] {
-                tickets.send(submit(&queue, 2).0).unwrap();
-                panic!("on purpose");
-            }
-            works
-        });
+        leader.unwrap().run(
+            |_| {},
+            |works| {
+                if works == [1] {
+                    tickets.send(submit(&queue, 2).0).unwrap();
+                    panic!("on purpose");
+                }
+                works
+            },
+        );
         assert_eq!(first.answer().await, Err(Refused::Failed));
         assert_eq!(arrived.recv().unwrap().answer().await, Ok(2));
         assert!(submit(&queue, 3).1.is_some(), "the queue is not stuck");
@@ -397,7 +410,7 @@ mod tests {
         let queue: Numbers = Queue::new();
         let (first, leader) = submit(&queue, 1);
         let (second, _) = submit(&queue, 2);
-        leader.unwrap().run(|_| vec![7]);
+        leader.unwrap().run(|_| {}, |_| vec![7]);
         assert_eq!(first.answer().await, Ok(7));
         assert_eq!(second.answer().await, Err(Refused::Failed));
     }

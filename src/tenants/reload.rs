@@ -99,6 +99,7 @@ impl Tenants {
 
     fn refused(&self, problem: &str) {
         self.status.refused(self.clock.now_ms(), problem);
+        self.metrics.reloads_failed.add_one();
         tracing::error!(problem, "the configuration is faulty and nothing was changed");
     }
 
@@ -127,6 +128,8 @@ impl Tenants {
         summary.other_settings_changed |= !own.is_same(before.own());
         let after = Arc::new(Snapshot::new(settings, own, Some(&before)));
         self.current.store(Arc::clone(&after));
+        self.metrics.reloads.add_one();
+        self.metrics.keep_only(|name| after.settings().tenants.contains_key(name));
         // After the swap: who opens a tenant looks at the snapshot in force.
         self.open.keep_only(|name| after.settings().tenants.contains_key(name));
         Ok(summary)
@@ -188,11 +191,13 @@ fn keep_until_restart(before: &ServerSettings, after: &mut ServerSettings) -> Ve
         }
     };
     keep("listen", before.listen != after.listen);
+    keep("ops_listen", before.ops.listen != after.ops.listen);
     keep("data_dir", before.data_dir != after.data_dir);
     keep("durability", before.durability != after.durability);
     keep("limits.connections_max", before.limits.connections_max != after.limits.connections_max);
     keep("limits.stop_s", before.limits.stop_s != after.limits.stop_s);
     after.listen = before.listen;
+    after.ops.listen = before.ops.listen;
     after.data_dir.clone_from(&before.data_dir);
     after.durability = before.durability;
     after.limits.connections_max = before.limits.connections_max;

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock::Stopwatch;
 use crate::config::Limits;
 use crate::directory::{Actor, Answer, Ask, Directory, Error, Options, ReadWork, Work, WriteWork};
+use crate::metrics::Metrics;
 use crate::scim;
 use crate::tenants::auth::Caller;
 use crate::tenants::open::Lease;
@@ -28,13 +30,28 @@ pub(super) struct Tenant {
     directory: Directory,
     commits: Arc<Queue<WriteWork, Result<Answer, Error>>>,
     hops: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Tenant {
     /// Opens a tenant's file.
-    pub(super) fn open(file: &Path, shared: &crate::directory::Shared) -> Result<Tenant, Error> {
+    pub(super) fn open(
+        file: &Path,
+        shared: &crate::directory::Shared,
+        metrics: Arc<Metrics>,
+    ) -> Result<Tenant, Error> {
         let directory = open_file(file, shared)?;
-        Ok(Tenant { directory, commits: Queue::new(), hops: Arc::new(Semaphore::new(HOPS_MAX)) })
+        let hops = Arc::new(Semaphore::new(HOPS_MAX));
+        Ok(Tenant { directory, commits: Queue::new(), hops, metrics })
+    }
+
+    /// Does writes in one commit, and counts it.
+    fn commit(&self, works: Vec<WriteWork>) -> Vec<Result<Answer, Error>> {
+        self.metrics.commit_writes.observe_count(u64::try_from(works.len()).unwrap_or(u64::MAX));
+        let watch = Stopwatch::start();
+        let answers = self.directory.write(works);
+        self.metrics.commit.observe(watch.elapsed());
+        answers
     }
 }
 
@@ -75,8 +92,8 @@ impl Tenants {
 
     async fn open(&self, caller: &Caller, open_max: usize) -> Result<Lease<Tenant>, Error> {
         let (data_dir, shared) = (Arc::clone(&self.data_dir), self.shared.clone());
-        let name = caller.tenant.clone();
-        let open = move || Tenant::open(&crate::tenants::file_of(&data_dir, &name), &shared);
+        let (name, metrics) = (caller.tenant.clone(), Arc::clone(&self.metrics));
+        let open = move || Tenant::open(&crate::tenants::file_of(&data_dir, &name), &shared, metrics);
         // A request of an old snapshot must not keep open what a reload has removed.
         let may_stay = || self.current.load().options(&caller.tenant).is_some();
         self.open.get(&caller.tenant, open_max, may_stay, open).await
@@ -149,7 +166,9 @@ async fn write(tenant: Lease<Tenant>, work: WriteWork, limits: Limits) -> Result
     let bounds = Bounds { waiting_max: limits.write_queue_max, wait_max };
     let submitted = tenant.commits.submit(work, bounds).map(|submitted| {
         if let Some(leader) = submitted.leader {
-            tokio::task::spawn_blocking(move || leader.run(|works| tenant.directory.write(works)));
+            tokio::task::spawn_blocking(move || {
+                leader.run(|wait| tenant.metrics.queue_wait.observe(wait), |works| tenant.commit(works));
+            });
         }
         submitted.ticket
     });

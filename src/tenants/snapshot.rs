@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::{Settings, TenantName, TenantSettings, TokenSettings};
 use crate::directory::Options;
+use crate::metrics::{Metrics, TenantCounters};
 use crate::scim::schema::Schemas;
 use crate::secret::{Digest, TokenHash};
 use crate::tenants::gate::Gate;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     own: OwnSchemas,
     /// What is known of the tokens of each tenant, in the order of its settings.
     proofs: HashMap<TenantName, Box<[Proof]>>,
+    /// What is counted of each tenant, once it was asked.
+    counters: HashMap<TenantName, OnceLock<Arc<TenantCounters>>>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.
@@ -78,12 +81,13 @@ impl Snapshot {
         };
         let proofs =
             settings.tenants.iter().map(|(name, tenant)| (name.clone(), proofs_of(tenant))).collect();
+        let counters = settings.tenants.keys().map(|name| (name.clone(), OnceLock::new())).collect();
         let checks_max = settings.server.limits.token_checks_max;
         let gate = before
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
             .map(|before| Arc::clone(&before.gate));
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
-        Snapshot { settings, own, proofs, wrong: WrongTokens::default(), gate }
+        Snapshot { settings, own, proofs, counters, wrong: WrongTokens::default(), gate }
     }
 
     /// The settings: those of the file with flags and environment laid over them.
@@ -122,6 +126,12 @@ impl Snapshot {
     /// What is known of the tokens of a tenant, in the order of its settings.
     pub(super) fn proofs(&self, tenant: &str) -> &[Proof] {
         self.proofs.get(tenant).map_or(&[], |proofs| proofs)
+    }
+
+    /// What is counted of a tenant; `None` when there is no such tenant.
+    pub(super) fn counters(&self, tenant: &str, metrics: &Metrics) -> Option<&Arc<TenantCounters>> {
+        let (name, counters) = self.counters.get_key_value(tenant)?;
+        Some(counters.get_or_init(|| metrics.tenant(name, self.settings.server.ops.metrics_tenants_max)))
     }
 
     /// What has been learned, by hash.

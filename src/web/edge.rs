@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
 use crate::config::TenantName;
+use crate::metrics::TenantCounters;
 use crate::scim::Error;
+use crate::scim::route::Route;
 use crate::tenants::Caller;
 use crate::web::reply::Reply;
 use crate::web::{Request, Site};
@@ -22,10 +24,11 @@ where
     B: Buf + Send,
     E: Send,
 {
-    let mut record = Record::begin();
+    let mut closing = Closing { site, record: Record::begin() };
+    let Closing { site, record } = &mut closing;
     let request_id = record.request_id;
-    let reply = survive(request_id.as_str(), crate::web::scim::answer(&site, request, &mut record)).await;
-    reply.with_request_id(request_id.as_str()).logged_by(record)
+    let reply = survive(request_id.as_str(), crate::web::scim::answer(site, request, record)).await;
+    reply.with_request_id(request_id.as_str()).closed_by(closing)
 }
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and
@@ -53,19 +56,53 @@ impl RequestId {
     }
 }
 
-/// What the log is told about a request: never its path, query, body or anybody's name.
-///
-/// Written when it is dropped, so that a request is logged too whose client has gone, or which
-/// the stopping server cut off.
+/// Logs and counts a request when it is dropped, so that one is told of too whose client has gone, or which the
+/// stopping server cut off.
+pub(super) struct Closing {
+    site: Arc<Site>,
+    record: Record,
+}
+
+impl Closing {
+    /// Notes what was answered, when all of it is sent as far as we know.
+    pub(super) fn answered(&mut self, status: u16, bytes_out: usize) {
+        self.record.status = Some(status);
+        self.record.bytes_out = bytes_out;
+    }
+
+    /// Logs why the server could not answer; the client learns only the request's id.
+    pub(super) fn log_reason(&self, reason: &str) {
+        self.record.log_reason(reason);
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let record = &self.record;
+        let duration = record.stopwatch.elapsed();
+        record.log(duration);
+        let tenant = record.caller.as_ref().map(|caller| &*caller.counters);
+        self.site.tenants.metrics().request(tenant, record.route, record.status, duration);
+    }
+}
+
+/// What is known of a request: never its path, query, body or anybody's name.
 pub(super) struct Record {
     request_id: RequestId,
     stopwatch: Stopwatch,
     /// Only after the token was found right: before, the path may hold anything.
-    caller: Option<(TenantName, Arc<str>)>,
-    route: Option<&'static str>,
+    caller: Option<Known>,
+    route: Option<Route>,
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: usize,
+}
+
+/// Who asks.
+struct Known {
+    tenant: TenantName,
+    token: Arc<str>,
+    counters: Arc<TenantCounters>,
 }
 
 impl Record {
@@ -93,11 +130,15 @@ impl Record {
 
     /// Notes who asks.
     pub(super) fn set_caller(&mut self, caller: &Caller) {
-        self.caller = Some((caller.tenant.clone(), Arc::clone(&caller.token)));
+        self.caller = Some(Known {
+            tenant: caller.tenant.clone(),
+            token: Arc::clone(&caller.token),
+            counters: Arc::clone(&caller.counters),
+        });
     }
 
     /// Notes what is asked, by a name of ours.
-    pub(super) fn set_route(&mut self, route: &'static str) {
+    pub(super) fn set_route(&mut self, route: Route) {
         self.route = Some(route);
     }
 
@@ -111,25 +152,17 @@ impl Record {
         tracing::error!(request_id = self.request_id(), tenant = self.tenant(), reason, "the request failed");
     }
 
-    /// Notes what was answered, when all of it is sent as far as we know.
-    pub(super) fn answered(&mut self, status: u16, bytes_out: usize) {
-        self.status = Some(status);
-        self.bytes_out = bytes_out;
-    }
-
     fn tenant(&self) -> Option<&str> {
-        self.caller.as_ref().map(|(tenant, _)| tenant.as_str())
+        self.caller.as_ref().map(|caller| caller.tenant.as_str())
     }
-}
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        let duration_us = u64::try_from(self.stopwatch.elapsed().as_micros()).unwrap_or(u64::MAX);
+    fn log(&self, duration: Duration) {
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             request_id = self.request_id(),
             tenant = self.tenant(),
-            token = self.caller.as_ref().map(|(_, token)| &**token),
-            route = self.route,
+            token = self.caller.as_ref().map(|caller| &*caller.token),
+            route = self.route.map(Route::label),
             status = self.status,
             duration_us,
             bytes_in = self.bytes_in,

@@ -15,7 +15,7 @@ use crate::directory;
 use crate::scim::{Error, Supported};
 use crate::tenants::{Answered, Rest};
 use crate::web::coding::{Coding, Packed, Packer, STEP_BYTES};
-use crate::web::edge::Record;
+use crate::web::edge::Closing;
 use crate::web::negotiation;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/scim+json");
@@ -41,8 +41,8 @@ pub(super) struct Reply {
     is_head: bool,
     /// Whether the answer tells no length and sends no body.
     without_length: bool,
-    /// Logs the request when it is dropped: with a rest, when that is sent.
-    record: Option<Record>,
+    /// Ends the request when it is dropped: with a rest, when that is sent.
+    closing: Option<Closing>,
 }
 
 impl Reply {
@@ -168,12 +168,12 @@ impl Reply {
         self.body.len()
     }
 
-    /// Has the request logged: at once, or when all of the answer is sent.
-    pub(super) fn logged_by(mut self, mut record: Record) -> Reply {
+    /// Has the request logged and counted: at once, or when all of the answer is sent.
+    pub(super) fn closed_by(mut self, mut closing: Closing) -> Reply {
         if self.rest.is_some() || self.packer.is_some() {
-            self.record = Some(record);
+            self.closing = Some(closing);
         } else {
-            record.answered(self.status(), self.body_bytes());
+            closing.answered(self.status(), self.body_bytes());
         }
         self
     }
@@ -194,7 +194,7 @@ impl Reply {
             packer: None,
             is_head: false,
             without_length: false,
-            record: None,
+            closing: None,
         }
     }
 
@@ -220,7 +220,7 @@ impl warp::Reply for Reply {
                     Some(packer) => Outgoing::Packed(Box::new(Packed::new(parts, packer))),
                     None => Outgoing::Plain(parts),
                 };
-                let sending = Sending { body, bytes: 0, status: self.status, record: self.record };
+                let sending = Sending { body, bytes: 0, status: self.status, closing: self.closing };
                 warp::reply::stream(sending).into_response()
             }
         };
@@ -261,7 +261,7 @@ struct Sending {
     body: Outgoing,
     bytes: usize,
     status: StatusCode,
-    record: Option<Record>,
+    closing: Option<Closing>,
 }
 
 /// An answer broke off; hyper then closes the connection, so that the client does not take a part for the whole.
@@ -283,15 +283,15 @@ impl Stream for Sending {
                 Some(Ok(part))
             }
             Some(Err(error)) => {
-                if let Some(record) = &self.record {
-                    record.log_reason(error.reason().unwrap_or("the answer broke off"));
+                if let Some(closing) = &self.closing {
+                    closing.log_reason(error.reason().unwrap_or("the answer broke off"));
                 }
                 Some(Err(BrokenOff))
             }
             None => {
                 let (status, bytes) = (self.status.as_u16(), self.bytes);
-                if let Some(mut record) = self.record.take() {
-                    record.answered(status, bytes);
+                if let Some(mut closing) = self.closing.take() {
+                    closing.answered(status, bytes);
                 }
                 None
             }

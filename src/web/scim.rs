@@ -91,7 +91,7 @@ impl Asked<'_> {
             Some(own) => Operation::resolve_with(self.head.method.as_str(), rest, own.catalogs())?,
             None => Operation::resolve(self.head.method.as_str(), rest)?,
         };
-        record.set_route(operation.label());
+        record.set_route(operation.route());
         let operation = match operation {
             Operation::Me(_) => self.as_user(site, snapshot, &caller, operation, located)?,
             operation => operation,
