@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Upper bounds of times in microseconds: from a look-up by an index to the longest that a request may take by
 /// default.
-pub const TIME_BOUNDS_US: &[u64] = &[
+const TIME_BOUNDS_US: &[u64] = &[
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];

@@ -91,11 +91,13 @@ mod tests {
     fn overrides_win() {
         let overrides = Overrides {
             listen: Some("127.0.0.1:2".parse().unwrap()),
+            ops_listen: Some(OpsListen::Off),
             public_url: Some("https://b/".to_owned()),
             data_dir: Some(PathBuf::from("e")),
         };
         let laid = overrides.lay_over(settings(""), Path::new("/etc/ici/tenants.toml")).unwrap();
         assert_eq!(laid.server.listen.port(), 2);
+        assert_eq!(laid.server.ops.listen, OpsListen::Off);
         assert_eq!(laid.server.public_url.as_deref(), Some("https://b"));
         assert_eq!(laid.server.data_dir, std::env::current_dir().unwrap().join("e"));
     }

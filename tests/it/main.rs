@@ -45,3 +45,5 @@ mod conformance;
 mod advertised;
 mod patch_model;
 mod linear;
+mod ops;
+mod metrics;

@@ -103,12 +103,21 @@ impl Server {
         Server::start_with(config, &[])
     }
 
+    /// [`Server::start`], with health and metrics wherever the configuration or the default says.
+    pub(crate) fn start_without_ops(config: &Config) -> Server {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().to_owned();
+        let mut command = Command::new(BINARY);
+        clean_environment(&mut command);
+        Server::launch(path, Some(folder), config, &mut command)
+    }
+
     /// [`Server::start`] with environment variables.
     pub(crate) fn start_with(config: &Config, environment: &[(&str, &str)]) -> Server {
         let folder = TempDir::new().unwrap();
         let path = folder.path().to_owned();
         let mut command = Command::new(BINARY);
-        clean_environment(&mut command);
+        server_environment(&mut command);
         Server::launch(path, Some(folder), config, command.envs(environment.iter().copied()))
     }
 
@@ -119,7 +128,7 @@ impl Server {
         static SHARED: LazyLock<Server> = LazyLock::new(|| {
             let folder = TempDir::new().unwrap().keep();
             let mut command = Command::new("sh");
-            clean_environment(&mut command);
+            server_environment(&mut command);
             command.args(["-c", GUARD, "guard", BINARY]).env("FOLDER", &folder).stdin(Stdio::piped());
             Server::launch(folder, None, &Pool::get().config(), &mut command)
         });
@@ -257,7 +266,7 @@ impl Server {
     fn restart(mut self, config: &Config) -> Server {
         let guard = self._folder.take();
         let mut command = Command::new(BINARY);
-        clean_environment(&mut command);
+        server_environment(&mut command);
         Server::launch(self.folder.clone(), guard, config, &mut command)
     }
 }
@@ -297,6 +306,12 @@ pub(crate) fn clean_environment(command: &mut Command) {
             command.env_remove(name);
         }
     }
+}
+
+/// A server's environment: health and metrics are on a free port, since many servers run at once.
+fn server_environment(command: &mut Command) {
+    clean_environment(command);
+    command.env("ICI_SCIM_OPS_LISTEN", "127.0.0.1:0");
 }
 
 /// Runs the program and gives it the time that a condition has; for commands that should end by themselves.
