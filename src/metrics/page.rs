@@ -168,22 +168,22 @@ mod tests {
             page.histogram("f", "Help", &histogram)
         });
         let expected = "\
-# HELP a Help.
+# HELP a Help
 # TYPE a counter
 a_total 3
-# HELP b Help.
+# HELP b Help
 # TYPE b counter
 b_total{tenant=\"acme\",route=\"read_user\"} 7
-# HELP c Help.
+# HELP c Help
 # TYPE c gauge
 c 0.5
-# HELP d Help.
+# HELP d Help
 # TYPE d gauge
 d{tenant=\"acme\"} 12.0
-# HELP e Help.
+# HELP e Help
 # TYPE e info
 e_info{version=\"1.0\"} 1
-# HELP f Help.
+# HELP f Help
 # TYPE f histogram
 f_sum 2.0
 f_count 1
