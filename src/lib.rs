@@ -11,6 +11,7 @@
 //! | 1 | [`config`] | the text of `tenants.toml` to checked settings, and edits of that text |
 //! | 1 | [`metrics`] | what is counted, and its text |
 //! | 2 | [`store`] | SQLite: the only module that names `rusqlite` and `r2d2` |
+//! | 3 | [`backup`] | copies of tenants' files: made, packed, checked, kept, put back |
 //! | 3 | [`directory`] | what the product does; one call is one transaction |
 //! | 4 | [`tenants`] | name to running tenant: configuration in force, token check, where async meets blocking |
 //! | 5 | [`web`] | HTTP: the only module that names `warp` |
@@ -23,6 +24,7 @@ pub mod secret;
 pub mod config;
 pub mod metrics;
 pub mod store;
+pub mod backup;
 pub mod directory;
 pub mod tenants;
 pub mod web;

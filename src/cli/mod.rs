@@ -23,6 +23,9 @@ pub mod tenant;
 pub mod user;
 pub mod group;
 pub mod entitlement;
+pub mod backup;
+pub mod restore;
+pub mod progress;
 pub mod check;
 pub mod health;
 pub mod session;
@@ -105,6 +108,8 @@ enum Command {
     /// See and change which roles a tenant's users can be given
     #[command(subcommand)]
     Role(entitlement::RoleCommand),
+    Backup(backup::Command),
+    Restore(restore::Command),
     /// Check the configuration and the tenants' files without starting the server
     Check(check::Command),
     /// Ask a running server whether it is well
@@ -175,6 +180,8 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Group(command) => group::run(command, &globals),
         Command::Entitlement(command) => entitlement::run(command, &globals),
         Command::Role(command) => entitlement::run_role(command, &globals),
+        Command::Backup(command) => backup::run(command, &globals),
+        Command::Restore(command) => restore::run(command, &globals),
         Command::Check(command) => check::run(command, &globals),
         Command::Health(command) => health::run(&command, &globals),
     }

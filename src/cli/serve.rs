@@ -135,6 +135,7 @@ impl Server {
             )?;
             keep_to_the_end(take_data_dir(&tenants.snapshot().settings().server.data_dir)?);
             let _watch = tenants.watch();
+            let _backups = tenants.keep_backups();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
             let loops = Loops::start().context("cannot start the threads of the server")?;

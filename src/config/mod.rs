@@ -5,6 +5,7 @@
 //! flags and environment, and taking a changed file into service belong to `tenants`. `tenants.example.toml`
 //! shows every key. Each table has a module with its settings, their defaults and bounds, and how it is read.
 
+mod backup;
 pub mod edit;
 mod include;
 mod limits;
@@ -22,6 +23,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use backup::{BackupSettings, BadKeep, Keep, Period, Schedule};
 pub use include::Include;
 pub use limits::{COMPRESS_BYTES_NEVER, Limits};
 pub use ops::{OpsListen, OpsSettings};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::config::read::Section;
-use crate::config::{Error, Limits, OpsSettings, PATH_BYTES_MAX, limits, ops};
+use crate::config::{BackupSettings, Error, Limits, OpsSettings, PATH_BYTES_MAX, backup, limits, ops};
 
 /// The keys that are known here.
 pub(super) const SERVER_KEYS: &[&str] = &[
@@ -15,6 +15,7 @@ pub(super) const SERVER_KEYS: &[&str] = &[
     "ops_listen",
     "metrics_tenants_max",
     "slow_request_ms",
+    "backup",
     "limits",
 ];
 
@@ -35,6 +36,8 @@ pub struct ServerSettings {
     pub durability: Durability,
     /// `ops_listen` and what belongs to it.
     pub ops: OpsSettings,
+    /// `[server.backup]`; without it the server makes no backups by itself.
+    pub backup: Option<BackupSettings>,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -47,6 +50,7 @@ impl Default for ServerSettings {
             data_dir: PathBuf::from("data"),
             durability: Durability::default(),
             ops: OpsSettings::default(),
+            backup: None,
             limits: Limits::default(),
         }
     }
@@ -109,6 +113,9 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
         server.durability = entry.word(Durability::WORDS)?;
     }
     server.ops = ops::read(section)?;
+    if let Some(entry) = section.get("backup") {
+        server.backup = Some(backup::read(&entry.table()?)?);
+    }
     if let Some(entry) = section.get("limits") {
         server.limits = limits::read(&entry.table()?)?;
     }

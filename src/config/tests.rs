@@ -103,7 +103,7 @@ fn errors_name_file_line_key_and_what_was_expected() {
         ),
         (
             "[server]\nlisen = 1\nhuh = 2",
-            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, durability, ops_listen, metrics_tenants_max, slow_request_ms, limits",
+            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, durability, ops_listen, metrics_tenants_max, slow_request_ms, backup, limits",
         ),
         ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are include, server, tenants"),
         ("server = 1", "tenants.toml:1: server: expected a table, found a whole number"),
@@ -349,6 +349,7 @@ fn the_example_file_shows_every_key() {
     }
     assert_eq!(keys(&document), DOCUMENT_KEYS);
     assert_eq!(keys(&sub(&document, "server")), SERVER_KEYS);
+    assert_eq!(keys(&sub(&sub(&document, "server"), "backup")), ["to", "every", "keep"]);
     assert_eq!(keys(&sub(&sub(&document, "server"), "limits")), Limits::NAMES);
     let acme = sub(&sub(&document, "tenants"), "acme");
     assert_eq!(keys(&acme), TENANT_KEYS);

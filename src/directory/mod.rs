@@ -30,11 +30,13 @@ mod error;
 mod leading;
 mod parts;
 mod read;
+mod transfer;
 mod write;
 
 pub use catalog::Put;
 pub use error::Error;
 pub use parts::{Part, TakeParts};
+pub use transfer::{Content, Imported, Members, Outcome, Row};
 
 /// Bodies up to this size are parsed where the request came in; larger ones elsewhere.
 const SHORT_BODY_BYTES_MAX: usize = 16 * 1024;

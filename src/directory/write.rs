@@ -42,6 +42,15 @@ pub(super) struct Write {
 /// What becomes of the password's hash: nothing, a new one, or it is taken away.
 pub(super) type PasswordHash = Option<Option<String>>;
 
+/// Whether a write has changed anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Something is otherwise than before, and an event tells of it.
+    Some,
+    /// All was so already.
+    None,
+}
+
 impl Write {
     pub(super) fn schema(&self) -> &ResourceSchema {
         self.schemas.of(self.kind)
@@ -191,7 +200,7 @@ impl Write {
     }
 
     /// Puts a new document and changed members in place, with their event; does nothing where nothing changes.
-    fn put(
+    pub(super) fn put(
         &self,
         tx: &WriteTx<'_>,
         held: &Record,
@@ -199,7 +208,7 @@ impl Write {
         members: &MemberChanges,
         password: PasswordHash,
         action: Option<Action>,
-    ) -> Result<(), Error> {
+    ) -> Result<Change, Error> {
         let name = self.name_in(&doc);
         if tx.find_by_name(self.kind, name)?.is_some_and(|other| other.seq != held.seq) {
             return Err(self.name_taken());
@@ -208,7 +217,7 @@ impl Write {
         self.hold_to_schema(tx, Some(&before), &mut doc)?;
         let doc_changed = before != doc;
         if !doc_changed && members.is_empty() && password.is_none() {
-            return Ok(());
+            return Ok(Change::None);
         }
         let text = if doc_changed { Some(self.text_of(&doc, held.doc.len())?) } else { None };
         let attributes = differences(&before, &doc);
@@ -230,7 +239,7 @@ impl Write {
         if let Some(hash) = password {
             tx.set_password_hash(held.seq, hash.as_deref())?;
         }
-        Ok(())
+        Ok(Change::Some)
     }
 
     /// Holds a document to what the schema asks of it as a whole, and of the change from what is stored.
@@ -285,7 +294,7 @@ impl Write {
     }
 
     /// A user's document always says whether the person may log in.
-    fn with_active(
+    pub(super) fn with_active(
         &self,
         mut doc: Map<String, Value>,
         unless_said: bool,
@@ -306,7 +315,7 @@ impl Write {
         scim::Error::uniqueness(format!("A {noun} with this {attribute} already exists.")).into()
     }
 
-    fn known(&self, outcome: Result<(), BadMember>) -> Result<(), Error> {
+    pub(super) fn known(&self, outcome: Result<(), BadMember>) -> Result<(), Error> {
         outcome.map_err(|bad| match bad {
             BadMember::Unknown(id) => {
                 let shown: String = id.chars().filter(|c| !c.is_control()).take(ID_CHARS_SHOWN_MAX).collect();
@@ -361,7 +370,7 @@ impl Write {
     }
 }
 
-fn parse_doc(record: &Record) -> Result<Map<String, Value>, Error> {
+pub(super) fn parse_doc(record: &Record) -> Result<Map<String, Value>, Error> {
     match serde_json::from_str(&record.doc) {
         Ok(Value::Object(doc)) => Ok(doc),
         _ => Err(store::Error::Corrupt("a resource's document is no JSON object".to_owned()).into()),

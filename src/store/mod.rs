@@ -18,10 +18,12 @@ use crate::clock::Stopwatch;
 use crate::config::Durability;
 
 mod open;
+pub mod copy;
 mod error;
 mod resources;
 mod members;
 mod list;
+mod lookup;
 mod sorted;
 mod uniques;
 mod entries;

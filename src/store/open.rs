@@ -18,10 +18,10 @@ use crate::scim::{datetime, fold};
 use crate::store::Error;
 
 /// "ICI1": tells our files from those of other programs (`PRAGMA application_id`).
-const APPLICATION_ID: i64 = 0x4943_4931;
+pub(super) const APPLICATION_ID: i64 = 0x4943_4931;
 
 /// The migrations, oldest first; `PRAGMA user_version` counts those a file has had.
-const MIGRATIONS: &[M<'static>] = &[
+pub(super) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0001_init.sql")),
     M::up(include_str!("../../schema/tenant/0002_entries.sql")),
     M::up(include_str!("../../schema/tenant/0003_nestings.sql")),

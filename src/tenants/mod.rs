@@ -21,6 +21,7 @@ pub mod config_file;
 pub mod config_set;
 mod auth;
 mod expiry;
+mod backups;
 mod gate;
 mod last_used;
 mod look;
@@ -38,6 +39,7 @@ mod tell;
 mod tests;
 
 pub use auth::{Caller, Refusal};
+pub use backups::{BackupKeeper, BackupStatus};
 pub use last_used::LastUsed;
 pub use overrides::{BadOverride, Overrides};
 pub use parts::{Answered, Rest};
@@ -66,6 +68,7 @@ pub struct Tenants {
     shared: Shared,
     open: Arc<open::OpenTenants<run::Tenant>>,
     metrics: Arc<Metrics>,
+    backups: backups::Backups,
 }
 
 /// Why the tenants cannot be set up.
@@ -127,6 +130,7 @@ impl Tenants {
             digest_key: DigestKey::random()?,
             open: Arc::new(open::OpenTenants::new()),
             metrics: Arc::default(),
+            backups: backups::Backups::default(),
         }))
     }
 

@@ -133,6 +133,18 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
         drop(closed);
     }
 
+    /// Closes what is open and of which this is so; what is in use after its last use.
+    pub(super) fn close_where(&self, is_so: impl Fn(&T) -> bool) {
+        // It may look at files, which is not for holding the lock.
+        let open: Vec<_> =
+            self.lock().slots.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.slot))).collect();
+        for (name, slot) in open {
+            if slot.opened.get().and_then(|opened| opened.as_ref().ok()).is_some_and(|opened| is_so(opened)) {
+                self.forget(&name, &slot);
+            }
+        }
+    }
+
     /// Forgets a slot, unless its tenant has another one by now.
     fn forget(&self, name: &TenantName, slot: &Arc<Slot<T>>) {
         let mut state = self.lock();
@@ -359,6 +371,19 @@ mod tests {
         drop(lease);
         assert!(bench.closed.lock().unwrap().is_empty());
         drop(other);
+        assert_eq!(bench.closed(1).await, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_closed_is_closed_after_its_last_use_and_opened_anew() {
+        let (bench, all) = (Bench::default(), Arc::new(OpenTenants::new()));
+        let lease = bench.get(&all, "a", 9).await;
+        drop(bench.get(&all, "b", 9).await);
+        all.close_where(|thing| thing.0 == "a");
+        assert_eq!(open_now(&all), ["b"]);
+        drop(bench.get(&all, "a", 9).await);
+        assert_eq!((bench.opened(), lease.0), (3, "a"));
+        drop(lease);
         assert_eq!(bench.closed(1).await, ["a"]);
     }
 

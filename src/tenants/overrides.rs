@@ -30,8 +30,8 @@ pub struct BadOverride {
 }
 
 impl Overrides {
-    /// The settings in force: those of the file, these laid over them, and `data_dir` and the files of schemas
-    /// absolute (in the file they are meant from where the file lies). Laying over twice changes nothing more.
+    /// The settings in force: those of the file, these laid over them, and `data_dir`, the folder of
+    /// backups and the files of schemas absolute (in the file they are meant from where the file lies). Laying over twice changes nothing more.
     ///
     /// # Errors
     /// [`BadOverride`]
@@ -56,6 +56,11 @@ impl Overrides {
             problem: "expected the path of a folder".to_owned(),
         })?;
         let folder = config_file::folder_of(config_file);
+        if let Some(backup) = &mut settings.server.backup {
+            let beside = folder.join(&backup.to);
+            // As with a schema's path below.
+            backup.to = std::path::absolute(&beside).unwrap_or(beside);
+        }
         for schema in settings.tenants.values_mut().flat_map(|tenant| &mut tenant.schemas) {
             let beside = folder.join(&schema.file);
             // A path that cannot be made absolute cannot be read either, which is told there.

@@ -4,7 +4,8 @@
 //! else hops to a thread that may block: once, and bounded for each tenant, so that one tenant's slow scans
 //! leave threads to the others. Writes go through the tenant's commit queue.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const HOPS_MAX: usize = 8;
 /// A tenant whose directory is open.
 pub(super) struct Tenant {
     directory: Directory,
+    file: PathBuf,
+    stamp: Option<(u64, u64)>,
     commits: Arc<Queue<WriteWork, Result<Answer, Error>>>,
     hops: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -41,8 +44,14 @@ impl Tenant {
         metrics: Arc<Metrics>,
     ) -> Result<Tenant, Error> {
         let directory = open_file(file, shared)?;
-        let hops = Arc::new(Semaphore::new(HOPS_MAX));
-        Ok(Tenant { directory, commits: Queue::new(), hops, metrics })
+        Ok(Tenant {
+            directory,
+            stamp: stamp(file),
+            file: file.to_owned(),
+            commits: Queue::new(),
+            hops: Arc::new(Semaphore::new(HOPS_MAX)),
+            metrics,
+        })
     }
 
     /// Does writes in one commit, and counts it.
@@ -53,6 +62,18 @@ impl Tenant {
         self.metrics.commit.observe(watch.elapsed());
         answers
     }
+
+    /// Whether another file lies by now where this one was opened. That none does is no reason to close it: the next
+    /// request would begin an empty directory.
+    pub(super) fn is_replaced(&self) -> bool {
+        let now = stamp(&self.file);
+        now.is_some() && now != self.stamp
+    }
+}
+
+/// What tells a file from another that lies in its place.
+fn stamp(file: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(file).ok().map(|there| (there.dev(), there.ino()))
 }
 
 impl Tenants {

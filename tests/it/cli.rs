@@ -564,14 +564,18 @@ fn a_token_works_on_the_running_server_until_it_is_revoked() {
     let token = folder.done(&["token", "new", "acme", "--name", "okta"]).trim().to_owned();
     server.wait_for(TAKEN_INTO_SERVICE);
     let probe = |token: &str| {
-        let okta = Okta { server: &server, token: token.to_owned(), client: Client::new() };
+        let okta = Okta {
+            server: &server,
+            token: token.to_owned(),
+            client: crate::support::http().build().unwrap(),
+        };
         okta.get("/Users?startIndex=1&count=2").0
     };
     assert_eq!(probe(&token), 200);
     assert_eq!(probe("non-token"), 401);
     folder.done(&["token", "revoke", "acme", "okta"]);
     server.wait_for(TAKEN_INTO_SERVICE);
-    let okta = Okta { server: &server, token, client: Client::new() };
+    let okta = Okta { server: &server, token, client: crate::support::http().build().unwrap() };
     assert_eq!(okta.get("/Users?startIndex=1&count=2").0, 401);
 }
 
@@ -595,7 +599,7 @@ fn a_person_made_here_is_imported_by_okta_and_a_person_deactivated_here_is_seen_
         "ada@example.com",
     ]);
     let server = Server::start(&folder);
-    let okta = Okta { server: &server, token, client: Client::new() };
+    let okta = Okta { server: &server, token, client: crate::support::http().build().unwrap() };
 
     // ICI makes a person and a group while the server runs; Okta's import finds them.
     folder.done(&["group", "add", "acme", "Engineering", "--member", "ada@example.com"]);

@@ -256,7 +256,9 @@ fn every_command_that_a_document_names_exists() {
             };
             let sub = named.next().unwrap_or_default();
             let known = &below[place];
+            // It is a command itself and has commands below it.
             let fits = known.is_empty()
+                || top[place] == "backup"
                 || sub.is_empty()
                 || sub.starts_with('-')
                 || known.iter().any(|name| name == sub);
@@ -336,6 +338,7 @@ fn every_key_of_the_configuration_is_documented() {
     let text = read("docs/configuration.md");
     for (table, heading) in [
         ("[server]", "`[server]`"),
+        ("[server.backup]", "`[server.backup]`"),
         ("[server.limits]", "`[server.limits]`"),
         ("[tenants.a]", "`[tenants.NAME]`"),
         ("[[tenants.a.tokens]]", "`[[tenants.NAME.tokens]]`"),

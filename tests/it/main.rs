@@ -35,6 +35,7 @@ mod secrets;
 mod lifecycle;
 mod live;
 mod faults;
+mod backup;
 mod properties;
 mod cli;
 mod docs;
