@@ -3,6 +3,7 @@
 //! Data goes to stdout, as an aligned table or as JSON; words about the work go to stderr. Which data a command
 //! shows is decided by the command. The server's log does not belong here, see `telemetry`.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -112,19 +113,35 @@ pub fn json(value: &Value) -> anyhow::Result<()> {
 /// # Errors
 /// When stdout cannot be written. That the reader has gone is no error.
 pub fn table(table: &Table) -> anyhow::Result<()> {
-    to_stdout(&table.render())
+    to_stdout(&table.text(may_colour(&std::io::stdout())))
 }
 
 /// Rows under a line of headings; each column as wide as its widest cell, two blanks between columns.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    /// How a cell is marked, by row and column.
+    marks: BTreeMap<(usize, usize), Mark>,
+}
+
+/// What a cell tells, where there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing in particular.
+    None,
+    /// Something is to be done soon.
+    Warning,
+    /// Something is to be done now.
+    Bad,
 }
 
 impl Table {
     /// An empty table with these headings.
     pub fn new(headings: &[&str]) -> Table {
-        Table { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Table {
+            marks: BTreeMap::new(),
+            rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()],
+        }
     }
 
     /// Adds a row. Cells may hold anything: control characters are shown escaped, so that a name from outside
@@ -137,8 +154,19 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| clean(&cell.into())).collect());
     }
 
-    /// The lines, each ended; no blanks at a line's end.
+    /// Marks a cell of the row that was added last.
+    pub fn mark(&mut self, column: usize, mark: Mark) {
+        if mark != Mark::None {
+            self.marks.insert((self.rows.len() - 1, column), mark);
+        }
+    }
+
+    /// The lines, each ended, without colours; no blanks at a line's end.
     pub fn render(&self) -> String {
+        self.text(false)
+    }
+
+    fn text(&self, coloured: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
@@ -151,11 +179,16 @@ impl Table {
             })
             .collect();
         let mut text = String::new();
-        for row in &self.rows {
+        for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                // The formatter's width counts characters, as `widths` does.
-                line.push_str(&format!("{cell:<width$}  "));
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let code = self.marks.get(&(number, column)).and_then(|mark| mark.colour());
+                // Blanks after the cell and not in it: a colour takes no room.
+                let blanks = " ".repeat(width + 2 - cell.chars().count());
+                match code.filter(|_| coloured) {
+                    Some(code) => line.push_str(&format!("\u{1b}[{code}m{cell}\u{1b}[0m{blanks}")),
+                    None => line.push_str(&format!("{cell}{blanks}")),
+                }
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -164,7 +197,18 @@ impl Table {
     }
 }
 
+impl Mark {
+    fn colour(self) -> Option<&'static str> {
+        match self {
+            Mark::None => None,
+            Mark::Warning => Some(YELLOW),
+            Mark::Bad => Some(RED),
+        }
+    }
+}
+
 const RED: &str = "31";
+const YELLOW: &str = "33";
 const CYAN: &str = "36";
 const BOLD: &str = "1";
 
@@ -223,6 +267,17 @@ mod tests {
         table.row(["x"]);
         table.row(["", ""]);
         assert_eq!(table.render(), "A  B\nx\n\n");
+    }
+
+    #[test]
+    fn a_marked_cell_has_a_colour_where_there_are_some_and_the_columns_stay_aligned() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(["x", "y"]);
+        table.mark(0, Mark::Bad);
+        table.row(["zz", "y"]);
+        table.mark(1, Mark::None);
+        assert_eq!(table.render(), "A   B\nx   y\nzz  y\n");
+        assert_eq!(table.text(true), "A   B\n\u{1b}[31mx\u{1b}[0m   y\nzz  y\n");
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Tenants {
     }
 
     /// Writes down when tokens were used, for a server that ends. Blocks.
-    pub fn keep_last_used(&self) {
+    fn keep_last_used(&self) {
         self.last_used.keep(&self.snapshot(), self.clock.now_ms(), true);
     }
 

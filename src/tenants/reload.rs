@@ -37,14 +37,16 @@ pub struct ReloadSummary {
     pub restart_needed: Vec<&'static str>,
 }
 
-/// Watches the configuration files for as long as it is held.
+/// Watches the configuration files for as long as it is held; writes down when tokens were used once it is not.
 pub struct Watch {
+    tenants: Arc<Tenants>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         self.task.abort();
+        self.tenants.keep_last_used();
     }
 }
 
@@ -138,7 +140,7 @@ impl Tenants {
     /// Takes the files into service whenever they change, within a second, for as long as the watch is held.
     /// Must be called in a tokio runtime.
     pub fn watch(self: &Arc<Self>) -> Watch {
-        Watch { task: tokio::spawn(Arc::clone(self).follow()) }
+        Watch { tenants: Arc::clone(self), task: tokio::spawn(Arc::clone(self).follow()) }
     }
 
     async fn follow(self: Arc<Self>) {

@@ -19,7 +19,7 @@ use crate::scim::endpoint::Operation;
 use crate::secret::{TokenHash, TokenText};
 use crate::tenants::auth::{Caller, Refusal};
 use crate::tenants::gate::WAITING_MAX;
-use crate::tenants::{Overrides, ReloadSummary, Tenants, open_directory};
+use crate::tenants::{LastUsed, Overrides, ReloadSummary, Tenants, open_directory};
 
 /// 2026-01-01T00:00:00Z
 const NOW_MS: i64 = 1_767_225_600_000;
@@ -511,4 +511,43 @@ fn a_command_opens_only_the_folder_in_force() {
     let settings = crate::config::parse("[tenants.acme]", "tenants.toml").unwrap();
     let opened = open_directory(&settings, &"acme".parse().unwrap(), ManualClock::at(NOW_MS));
     assert!(matches!(opened.err(), Some(directory::Error::Internal { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_use_of_a_token_is_written_down_once_a_minute_at_most_and_at_the_end() {
+    let bench = Bench::new();
+    let tenants = bench.tenants();
+    fs::create_dir(bench.folder.path().join("data")).unwrap();
+    let kept = || LastUsed::read(&bench.folder.path().join("data"));
+    let used_ms = || kept().of_token("acme", "okta", None);
+    tenants.tend();
+    assert_eq!(kept(), LastUsed::default(), "nobody has come");
+    assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
+    tenants.tend();
+    assert_eq!(used_ms(), Some(NOW_MS), "the first use is there at once");
+    bench.clock.advance_ms(59_999);
+    assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
+    tenants.tend();
+    assert_eq!(used_ms(), Some(NOW_MS));
+    bench.clock.advance_ms(1);
+    tenants.tend();
+    assert_eq!(used_ms(), Some(NOW_MS + 59_999));
+    // What is refused is no use; a use within the same second is the same.
+    assert!(shown(&tenants, "globex", bench.acme.expose()).await.is_err());
+    bench.clock.advance_ms(500);
+    assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
+    let watch = tenants.watch();
+    bench.clock.advance_ms(500);
+    assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
+    drop(watch);
+    assert_eq!(used_ms(), Some(NOW_MS + 61_000), "written when the server ends");
+    assert_eq!(kept().of_token("globex", "okta", None), None);
+
+    // The next server knows it, and forgets tokens that the configuration has no longer.
+    bench.write(&format!("[tenants.acme]\n{}", token("acme", "reader", &bench.reader, "")));
+    let next = bench.tenants();
+    assert!(shown(&next, "acme", bench.reader.expose()).await.is_ok());
+    next.tend();
+    assert_eq!(used_ms(), None);
+    assert!(kept().of_token("acme", "reader", None).is_some());
 }

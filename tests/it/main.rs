@@ -34,6 +34,7 @@ mod large_groups;
 mod secrets;
 mod lifecycle;
 mod live;
+mod tokens;
 mod faults;
 mod backup;
 mod properties;

@@ -1,6 +1,9 @@
-//! `ici-scim token`: the API tokens of a tenant, made, listed and revoked in the configuration file.
+//! `ici-scim token`: the API tokens of a tenant, made, listed, rotated and revoked in the configuration file.
 //!
 //! The file holds a token's hash and never the token. A running server sees the changed file by itself.
+
+mod rotate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -8,18 +11,21 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
-use crate::cli::output::{self, Failure, Table};
+use crate::cli::output::{self, Failure, Mark, Table};
 use crate::cli::session::{self, Session};
 use crate::clock::{Clock, SystemClock};
 use crate::config::edit::NewToken;
 use crate::config::{self, Access, TenantName, TokenSettings};
 use crate::scim::{Kind, datetime};
 use crate::secret::{TokenHash, TokenText};
+use crate::tenants::LastUsed;
 
 const EXAMPLES: &str = "\
 Examples:
   ici-scim token new acme --name okta
   ici-scim token list
+  ici-scim token rotate acme okta --overlap 7d
+  ici-scim token verify acme < token.txt
   ici-scim token revoke acme okta";
 
 const NEW_EXAMPLES: &str = "\
@@ -34,6 +40,8 @@ Examples:
   TOKEN=$(ici-scim token new acme --name script --expires 12h)";
 
 const LIST_EXAMPLES: &str = "\
+LAST USED is known to a minute, or two where the server was not stopped in order. `-`: never, as far as is known.
+
 Examples:
   ici-scim token list
   ici-scim token list acme --json";
@@ -59,6 +67,12 @@ pub enum Command {
     /// List the tokens of all tenants or of one
     #[command(after_help = LIST_EXAMPLES)]
     List(List),
+    /// Make a token that takes over from another, both good for a while
+    #[command(after_help = rotate::EXAMPLES)]
+    Rotate(rotate::Rotate),
+    /// Say which token of a tenant is on standard input
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
     /// Revoke a token
     #[command(after_help = REVOKE_EXAMPLES)]
     Revoke(Revoke),
@@ -108,6 +122,8 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     match command {
         Command::New(new) => run_new(&new, globals),
         Command::List(list) => run_list(&list, globals),
+        Command::Rotate(rotate) => rotate::run(&rotate, globals),
+        Command::Verify(verify) => return verify::run(&verify, globals),
         Command::Revoke(revoke) => run_revoke(&revoke, globals),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -151,14 +167,17 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
         return Err(session::unknown_tenant(&settings, tenant).into());
     }
     let now_ms = SystemClock.now_ms();
-    let mut table = Table::new(&["TENANT", "TOKEN", "ACCESS", "CREATED", "EXPIRES", "STATE", "USER"]);
+    let last_used = LastUsed::read(&globals.data_dir(&settings));
+    let mut table =
+        Table::new(&["TENANT", "TOKEN", "ACCESS", "CREATED", "EXPIRES", "STATE", "LAST USED", "USER"]);
     let mut all = Vec::new();
     for (tenant, chosen) in &settings.tenants {
         if list.tenant.as_ref().is_some_and(|only| only != tenant) {
             continue;
         }
         for token in &chosen.tokens {
-            let state = if is_expired(token, now_ms) { "expired" } else { "valid" };
+            let (words, mark) = state(token, now_ms);
+            let used_ms = last_used.of_token(tenant.as_str(), &token.name, token.created_ms);
             let access = token.access.as_str();
             table.row([
                 tenant.to_string(),
@@ -166,14 +185,17 @@ fn run_list(list: &List, globals: &Globals) -> anyhow::Result<()> {
                 access.to_owned(),
                 token.created_ms.map(shown).unwrap_or_default(),
                 token.expires_ms.map_or_else(|| "never".to_owned(), shown),
-                state.to_owned(),
+                words,
+                used_ms.map_or_else(|| "-".to_owned(), shown),
                 token.user.as_deref().unwrap_or("-").to_owned(),
             ]);
+            table.mark(5, mark);
+            let state = if is_expired(token, now_ms) { "expired" } else { "valid" };
             all.push(json!({
                 "tenant": tenant.as_str(), "name": &*token.name, "access": access,
                 "created": token.created_ms.map(datetime::format),
                 "expires": token.expires_ms.map(datetime::format), "state": state,
-                "user": token.user.as_deref(),
+                "lastUsed": used_ms.map(datetime::format), "user": token.user.as_deref(),
             }));
         }
     }
@@ -203,6 +225,22 @@ fn run_revoke(revoke: &Revoke, globals: &Globals) -> anyhow::Result<()> {
 /// Whether a token is refused for its age.
 pub fn is_expired(token: &TokenSettings, now_ms: i64) -> bool {
     token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+}
+
+/// Whether a token is good, in words, and how they are to be shown.
+fn state(token: &TokenSettings, now_ms: i64) -> (String, Mark) {
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    let plural = |count: i64, unit: &str| {
+        let s = if count == 1 { "" } else { "s" };
+        format!("expires in {count} {unit}{s}")
+    };
+    match token.expires_ms.map(|expires_ms| expires_ms - now_ms) {
+        Some(left_ms) if left_ms <= 0 => ("expired".to_owned(), Mark::Bad),
+        Some(left_ms) if left_ms < HOUR_MS => (plural(left_ms / 60_000, "minute"), Mark::Bad),
+        Some(left_ms) if left_ms < DAY_MS => (plural(left_ms / HOUR_MS, "hour"), Mark::Bad),
+        Some(left_ms) if left_ms < 30 * DAY_MS => (plural(left_ms / DAY_MS, "day"), Mark::Warning),
+        _ => ("valid".to_owned(), Mark::None),
+    }
 }
 
 /// An instant in whole seconds, for people.
@@ -273,6 +311,29 @@ mod tests {
         }
         for text in ["36501d", "99999999999999999999d", "9223372036854775807h", "2300-01-01"] {
             assert!(expiry(text, NOW_MS).unwrap_err().to_string().contains("at most 36500d"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_tells_how_long_a_token_is_good() {
+        let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let text = format!("[[tenants.a.tokens]]\nname = \"x\"\nhash = \"{hash}\"");
+        let mut token = config::parse(&text, "t").unwrap().tenants["a"].tokens[0].clone();
+        let mut told = |left_ms: Option<i64>| {
+            token.expires_ms = left_ms.map(|left_ms| NOW_MS + left_ms);
+            state(&token, NOW_MS)
+        };
+        let day_ms = 24 * HOUR_MS;
+        for (left_ms, words, mark) in [
+            (None, "valid", Mark::None),
+            (Some(30 * day_ms), "valid", Mark::None),
+            (Some(30 * day_ms - 1), "expires in 29 days", Mark::Warning),
+            (Some(day_ms), "expires in 1 day", Mark::Warning),
+            (Some(day_ms - 1), "expires in 23 hours", Mark::Bad),
+            (Some(61_000), "expires in 1 minute", Mark::Bad),
+            (Some(0), "expired", Mark::Bad),
+        ] {
+            assert_eq!(told(left_ms), (words.to_owned(), mark));
         }
     }
 
