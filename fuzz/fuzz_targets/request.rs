@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use ici_scim::clock::SystemClock;
 use ici_scim::secret::{TokenHash, TokenText};
@@ -59,7 +60,9 @@ impl Program {
         for part in parts(input) {
             self.add(&mut sent, part);
         }
-        let service = web::service(Arc::clone(&self.tenants), ([127, 0, 0, 1], 8080).into());
+        let service = web::service(Arc::clone(&self.tenants), "127.0.0.1:8080".to_owned());
+        let peer = Arc::new(web::Peer::at([127, 0, 0, 1].into(), false));
+        let service = service_fn(move |request| service.call((Arc::clone(&peer), request)));
         self.runtime.block_on(async {
             let (client, server) = tokio::io::duplex(STREAM_BYTES);
             let serving = http1::Builder::new().serve_connection(TokioIo::new(server), service);

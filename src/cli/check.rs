@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::output::{self, Table};
+use crate::cli::output::{self, Failure, Table};
 use crate::cli::session::Session;
 use crate::cli::{Globals, attributes, token};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, TenantName, TenantSettings};
+use crate::config::{Settings, TenantName, TenantSettings, TlsSettings, TlsSource};
 use crate::scim::Kind;
+use crate::server::{Certificate, end_warning};
 use crate::tenants::{OwnSchemas, file_of};
 
 const EXAMPLES: &str = "\
@@ -38,7 +39,7 @@ pub struct Command {}
 pub fn run(_: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     let settings = globals.settings()?;
     OwnSchemas::load(&settings, None)?;
-    let mut warnings = server_warnings(&settings);
+    let mut warnings = server_warnings(&settings)?;
     let mut tenants = Vec::with_capacity(settings.tenants.len());
     for (tenant, chosen) in &settings.tenants {
         warnings.extend(token_warnings(tenant, chosen, SystemClock.now_ms()));
@@ -80,9 +81,12 @@ fn print(tenants: &[Value]) -> anyhow::Result<()> {
     output::table(&table)
 }
 
-fn server_warnings(settings: &Settings) -> Vec<String> {
+fn server_warnings(settings: &Settings) -> anyhow::Result<Vec<String>> {
     let mut warnings = Vec::new();
+    let secure = settings.server.tls.is_some();
     match &settings.server.public_url {
+        // Who ends TLS itself is asked for by its public name, and answers point there.
+        None if secure => {}
         None => warnings.push(format!(
             "server.public_url is not set: answers point to http://{}, where Okta cannot reach this server",
             settings.server.listen
@@ -92,10 +96,55 @@ fn server_warnings(settings: &Settings) -> Vec<String> {
         }
         Some(_) => {}
     }
+    if let Some(tls) = &settings.server.tls {
+        warnings.extend(tls_warnings(tls, settings.server.public_url.as_deref(), SystemClock.now_ms())?);
+    }
     if settings.tenants.is_empty() {
         warnings.push("there are no tenants; add one: `ici-scim tenant add NAME`".to_owned());
     }
-    warnings
+    Ok(warnings)
+}
+
+/// What there is to say of the certificate. One that cannot be served is an error, since the server would not start.
+fn tls_warnings(tls: &TlsSettings, public_url: Option<&str>, now_ms: i64) -> anyhow::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let host = public_url.and_then(|url| url.parse::<http::Uri>().ok()?.host().map(str::to_ascii_lowercase));
+    let names = match &tls.source {
+        TlsSource::Files { cert, key } => {
+            let certificate = Certificate::read(cert, key).map_err(|reason| {
+                Failure::usage(format!("[server.tls]: {reason}"))
+                    .hint("name the files of a certificate and its key, both PEM, which this user may read")
+            })?;
+            warnings
+                .extend(end_warning(&certificate, now_ms).map(|warning| format!("server.tls: {warning}")));
+            certificate.names
+        }
+        TlsSource::Acme(acme) => {
+            for file in
+                acme.ca_file.iter().chain(acme.external_account.as_ref().map(|account| &account.key_file))
+            {
+                if let Err(error) = std::fs::File::open(file) {
+                    warnings.push(format!("server.tls.acme: {} cannot be read: {error}", file.display()));
+                }
+            }
+            acme.domains.clone()
+        }
+    };
+    if let Some(host) = host.filter(|host| !names.iter().any(|name| covers(name, host))) {
+        warnings.push(format!(
+            "server.tls: the certificate is for {}, and not for {host} of public_url",
+            if names.is_empty() { "no name".to_owned() } else { names.join(", ") }
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Whether a name in a certificate covers a host; `*` stands for the first label (RFC 6125 §6.4.3).
+fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
+        None => name == host,
+    }
 }
 
 fn token_warnings(tenant: &TenantName, chosen: &TenantSettings, now_ms: i64) -> Vec<String> {
@@ -226,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_address_that_okta_cannot_reach_is_warned_about() {
-        let warned = |text| server_warnings(&config::parse(text, "tenants.toml").unwrap());
+        let warned = |text| server_warnings(&config::parse(text, "tenants.toml").unwrap()).unwrap();
         assert!(warned("[tenants.acme]")[0].contains("public_url is not set"));
         assert!(warned("[server]\npublic_url = \"http://x\"\n[tenants.acme]")[0].contains("not https://"));
         assert!(warned("[server]\npublic_url = \"https://x\"\n[tenants.acme]").is_empty());

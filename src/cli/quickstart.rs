@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cli::serve::{Listen, Server};
+use crate::cli::serve::{self, Server};
 use crate::cli::{Globals, output};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Listen, ServerSettings, Settings};
 use crate::scim::datetime;
 use crate::secret::{TokenHash, TokenText};
 use crate::tenants::config_file;
@@ -34,7 +34,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct Command {
     #[command(flatten)]
-    listen: Listen,
+    listen: serve::Listen,
 }
 
 /// The tenant that the first run makes.
@@ -49,13 +49,13 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     let first = !globals.config.exists();
     let settings = if first { globals.lay_over(Settings::default())? } else { globals.settings()? };
     // The port before the files: a run that cannot serve must not use up the one showing of the token.
-    let server = Server::bind(settings.server.listen, settings.server.ops.listen)?;
+    let server = Server::bind(&settings.server)?;
     let token = if first { Some(make_configuration(&globals)?) } else { None };
     let settings = globals.settings()?;
     let page = Page {
         token: token.as_ref().map(TokenText::expose),
         tenants: settings.tenants.keys().map(ToString::to_string).collect(),
-        local: reachable(server.address()?),
+        local: Local::of(&server.addresses()?, &settings.server),
         public_url: settings.server.public_url.clone(),
         command: command_line(&globals.config),
         config: absolute(&globals.config),
@@ -117,8 +117,8 @@ fn make_folder(folder: &Path) -> anyhow::Result<()> {
 struct Page<'a> {
     token: Option<&'a str>,
     tenants: Vec<String>,
-    /// An address that works on this machine.
-    local: SocketAddr,
+    /// What works on this machine.
+    local: Local,
     public_url: Option<String>,
     /// How this program is called.
     command: String,
@@ -160,7 +160,7 @@ impl Page<'_> {
     }
 
     fn local_url(&self, tenant: &str) -> String {
-        format!("http://{}/scim/v2/{tenant}", self.local)
+        format!("{}/scim/v2/{tenant}", self.local.site)
     }
 
     fn token_lines(&self, text: &mut String, tenant: &str) {
@@ -185,7 +185,8 @@ impl Page<'_> {
     fn curl(&self, tenant: &str) -> String {
         let token = self.token.unwrap_or("TOKEN");
         format!(
-            "curl -H 'Authorization: Bearer {token}' '{}/Users?startIndex=1&count=2'",
+            "curl {}-H 'Authorization: Bearer {token}' '{}/Users?startIndex=1&count=2'",
+            self.local.curl_flags,
             self.local_url(tenant)
         )
     }
@@ -222,18 +223,18 @@ impl Page<'_> {
             Some(public_url) => {
                 let _ = writeln!(
                     text,
-                    "  Okta calls {public_url}; requests to it must arrive at http://{}.",
-                    self.local
+                    "  Okta calls {public_url}; requests to it must arrive at {}.",
+                    self.local.site
                 );
                 let _ = writeln!(text, "  The certificate there must be publicly trusted.");
             }
             None => {
                 let _ = writeln!(
                     text,
-                    r#"  Okta calls from the internet, over HTTPS only, and wants a certificate that is publicly trusted. This program
-  does not end TLS itself yet: put a reverse proxy or a tunnel that does in front of http://{}, set
-  public_url = "https://YOUR-PUBLIC-NAME" under [server] in {}, and enter that name above."#,
-                    self.local,
+                    r#"  Okta calls from the internet, over HTTPS only, and wants a certificate that is publicly trusted. Either name one
+  under [server.tls], or have it got from Let's Encrypt; or put a reverse proxy or a tunnel in front of {}.
+  Then set public_url = "https://YOUR-PUBLIC-NAME" under [server] in {}, and enter that name above."#,
+                    self.local.site,
                     self.config.file_name().unwrap_or(self.config.as_os_str()).display(),
                 );
             }
@@ -277,6 +278,32 @@ fn quoted(word: &str) -> String {
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
+/// How a client on this machine calls the server.
+struct Local {
+    /// `http://127.0.0.1:8080`
+    site: String,
+    /// What curl has to be told, with a blank at its end.
+    curl_flags: String,
+}
+
+impl Local {
+    fn of(addresses: &[Listen], settings: &ServerSettings) -> Local {
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        match addresses.first() {
+            Some(Listen::Unix(path)) => Local {
+                site: "http://localhost".to_owned(),
+                curl_flags: format!("--unix-socket {} ", quoted(&path.display().to_string())),
+            },
+            Some(Listen::Tcp(address)) => Local {
+                site: format!("{scheme}://{}", reachable(*address)),
+                // The certificate is for another name than this address.
+                curl_flags: if settings.tls.is_some() { "--insecure ".to_owned() } else { String::new() },
+            },
+            None => Local { site: String::new(), curl_flags: String::new() },
+        }
+    }
+}
+
 /// The address as a client on this machine calls it: a listener on every address is reached by the loopback one.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -299,7 +326,7 @@ mod tests {
         Page {
             token,
             tenants: tenants.iter().map(|tenant| (*tenant).to_owned()).collect(),
-            local: "127.0.0.1:8080".parse().unwrap(),
+            local: Local::of(&["127.0.0.1:8080".parse().unwrap()], &ServerSettings::default()),
             public_url: None,
             command: "ici-scim".into(),
             config: "/srv/tenants.toml".into(),
@@ -323,7 +350,7 @@ mod tests {
             ),
             "{text}"
         );
-        for said in ["Test API Credentials", "Import Groups", "does not end TLS itself yet", "/srv/data"] {
+        for said in ["Test API Credentials", "Import Groups", "[server.tls]", "/srv/data"] {
             assert!(text.contains(said), "{said} in {text}");
         }
     }
@@ -369,6 +396,15 @@ mod tests {
     fn a_path_with_blanks_stays_one_word_for_the_shell() {
         assert_eq!(quoted("/srv/ici.toml"), "/srv/ici.toml");
         assert_eq!(quoted("/my files/it's"), r"'/my files/it'\''s'");
+    }
+
+    #[test]
+    fn a_socket_file_is_called_by_a_flag_of_curl() {
+        let mut page = page(Some("ici_secret"), &["demo"]);
+        page.local = Local::of(&["unix:/run/my scim.sock".parse().unwrap()], &ServerSettings::default());
+        let line = page.curl("demo");
+        assert!(line.starts_with("curl --unix-socket '/run/my scim.sock' -H"), "{line}");
+        assert!(line.contains("'http://localhost/scim/v2/demo/Users"), "{line}");
     }
 
     #[test]

@@ -431,11 +431,7 @@ fn refused_edit(error: config::edit::Error) -> Failure {
 
 /// The address that Okta's administrator enters as Base URL.
 pub fn base_url(settings: &Settings, tenant: &TenantName) -> String {
-    let server = match &settings.server.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", settings.server.listen),
-    };
-    format!("{server}/scim/v2/{tenant}")
+    format!("{}/scim/v2/{tenant}", settings.server.site())
 }
 
 /// The failure for a tenant that the configuration does not have.

@@ -89,6 +89,9 @@ limits! {
     keep_alive_s: u64 = 75, 1, 3600;
     /// Most connections at once.
     connections_max: usize = 1024, 8, 65_536;
+    /// Most connections of one address at once (IPv6: of one /64), trusted proxies excepted; one more is closed at
+    /// once.
+    connections_per_address_max: usize = 256, 1, 65_536;
     /// Most writes of one tenant that wait for their turn; 429 beyond.
     write_queue_max: usize = 1024, 1, 65_536;
     /// Longest time that a write waits for its turn, in milliseconds; 429 beyond.
@@ -134,7 +137,7 @@ mod tests {
                 assert_eq!(limits.get(name), Some(value), "{name}");
             }
         }
-        assert_eq!(Limits::NAMES.len(), 20);
+        assert_eq!(Limits::NAMES.len(), 21);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod backup;
 pub mod edit;
 mod include;
 mod limits;
+mod listen;
 mod ops;
 mod parse;
 mod read;
@@ -16,6 +17,7 @@ mod server;
 mod tenant;
 mod tenant_name;
 mod tenant_schemas;
+mod tls;
 mod token;
 #[cfg(test)]
 mod tests;
@@ -26,11 +28,15 @@ use std::fmt;
 pub use backup::{BackupSettings, BadKeep, Keep, Period, Schedule};
 pub use include::Include;
 pub use limits::{COMPRESS_BYTES_NEVER, Limits};
+pub use listen::{BadListen, LISTEN_EXPECTED, Listen, TrustedProxies};
 pub use ops::{OpsListen, OpsSettings};
 pub use parse::{MainFile, TenantsFile, parse};
 pub use server::{Durability, ServerSettings, public_url};
 pub use tenant::{OnRecreate, OwnSchema, TenantSettings};
 pub use tenant_name::{BadTenantName, TenantName};
+pub use tls::{
+    AcmeChallenge, AcmeSettings, ExternalAccount, LETS_ENCRYPT_URL, TlsSettings, TlsSource, TlsVersion,
+};
 pub use token::{Access, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TokenSettings, is_token_name, is_user_id};
 
 /// Longest path in bytes; that of Linux.

@@ -4,17 +4,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::config::read::Section;
-use crate::config::{BackupSettings, Error, Limits, OpsSettings, PATH_BYTES_MAX, backup, limits, ops};
+use crate::config::{
+    BackupSettings, Error, Limits, Listen, OpsSettings, PATH_BYTES_MAX, TlsSettings, TlsSource,
+    TrustedProxies, backup, limits, ops,
+};
 
 /// The keys that are known here.
 pub(super) const SERVER_KEYS: &[&str] = &[
     "listen",
+    "trusted_proxies",
     "public_url",
     "data_dir",
     "durability",
     "ops_listen",
     "metrics_tenants_max",
     "slow_request_ms",
+    "tls",
     "backup",
     "limits",
 ];
@@ -25,8 +30,10 @@ const PUBLIC_URL_BYTES_MAX: usize = 900;
 /// `[server]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Address and port to listen on; 127.0.0.1:8080 unless set.
-    pub listen: SocketAddr,
+    /// Where to listen; 127.0.0.1:8080 unless set.
+    pub listen: Listen,
+    /// Whose word is taken for who a client is.
+    pub trusted_proxies: TrustedProxies,
     /// How Okta reaches this server from outside, without `/scim/v2` and without a slash at the end.
     pub public_url: Option<String>,
     /// The folder of the tenants' files as it stands in the text; `data` unless set. See
@@ -38,6 +45,8 @@ pub struct ServerSettings {
     pub ops: OpsSettings,
     /// `[server.backup]`; without it the server makes no backups by itself.
     pub backup: Option<BackupSettings>,
+    /// `[server.tls]`; without it plain HTTP is spoken.
+    pub tls: Option<TlsSettings>,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -45,12 +54,14 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> ServerSettings {
         ServerSettings {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            listen: Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
+            trusted_proxies: TrustedProxies::default(),
             public_url: None,
             data_dir: PathBuf::from("data"),
             durability: Durability::default(),
             ops: OpsSettings::default(),
             backup: None,
+            tls: None,
             limits: Limits::default(),
         }
     }
@@ -62,6 +73,30 @@ impl ServerSettings {
         match config_file.parent() {
             Some(folder) => folder.join(&self.data_dir),
             None => self.data_dir.clone(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// What stands before `/scim/v2` in an address of this server: `public_url`, else the name that a certificate is
+    /// got for, else where it listens.
+    pub fn site(&self) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let address = match &self.listen {
+            Listen::Tcp(address) => address,
+            Listen::Unix(_) => return "http://localhost".to_owned(),
+        };
+        let Some(tls) = &self.tls else { return format!("http://{address}") };
+        let name = match &tls.source {
+            TlsSource::Acme(acme) => acme.domains.first(),
+            TlsSource::Files { .. } => None,
+        };
+        match (name, address.port()) {
+            (Some(name), 443) => format!("https://{name}"),
+            (Some(name), port) => format!("https://{name}:{port}"),
+            (None, _) => format!("https://{address}"),
         }
     }
 }
@@ -93,9 +128,10 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
     section.only(SERVER_KEYS)?;
     let mut server = ServerSettings::default();
     if let Some(entry) = section.get("listen") {
-        let expected = "an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
-        let text = entry.text(expected)?;
-        server.listen = text.parse().map_err(|_| entry.error(format!("expected {expected}")))?;
+        server.listen = Listen::read(&entry)?;
+    }
+    if let Some(entry) = section.get("trusted_proxies") {
+        server.trusted_proxies = TrustedProxies::read(&entry)?;
     }
     if let Some(entry) = section.get("public_url") {
         let url = public_url(entry.text("a URL, such as \"https://scim.example.com\"")?);
@@ -115,6 +151,12 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
     server.ops = ops::read(section)?;
     if let Some(entry) = section.get("backup") {
         server.backup = Some(backup::read(&entry.table()?)?);
+    }
+    if let Some(entry) = section.get("tls") {
+        if matches!(server.listen, Listen::Unix(_)) {
+            return Err(entry.error("expected none: a socket file is spoken to in plain HTTP"));
+        }
+        server.tls = Some(TlsSettings::read(&entry.table()?)?);
     }
     if let Some(entry) = section.get("limits") {
         server.limits = limits::read(&entry.table()?)?;

@@ -95,15 +95,15 @@ fn errors_name_file_line_key_and_what_was_expected() {
     for (text, expected) in [
         (
             "[server]\nlisten = 8080",
-            "tenants.toml:2: server.listen: expected an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", found a whole number",
+            "tenants.toml:2: server.listen: expected an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or a socket file, such as \"unix:/run/ici-scim/scim.sock\", found a whole number",
         ),
         (
             "[server]\n\nlisten = \"localhost:8080\"",
-            "tenants.toml:3: server.listen: expected an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
+            "tenants.toml:3: server.listen: expected an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or a socket file, such as \"unix:/run/ici-scim/scim.sock\"",
         ),
         (
             "[server]\nlisen = 1\nhuh = 2",
-            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, public_url, data_dir, durability, ops_listen, metrics_tenants_max, slow_request_ms, backup, limits",
+            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, trusted_proxies, public_url, data_dir, durability, ops_listen, metrics_tenants_max, slow_request_ms, tls, backup, limits",
         ),
         ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are include, server, tenants"),
         ("server = 1", "tenants.toml:1: server: expected a table, found a whole number"),

@@ -1,16 +1,15 @@
 //! What wins over the configuration file: flags and environment.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::config::{OpsListen, Settings, public_url};
+use crate::config::{Listen, OpsListen, Settings, public_url};
 use crate::tenants::config_file;
 
 /// Values of flags and environment variables; which of the two wins is decided where they are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--listen`
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// `--ops-listen`
     pub ops_listen: Option<OpsListen>,
     /// `--public-url`
@@ -36,8 +35,8 @@ impl Overrides {
     /// # Errors
     /// [`BadOverride`]
     pub fn lay_over(&self, mut settings: Settings, config_file: &Path) -> Result<Settings, BadOverride> {
-        if let Some(listen) = self.listen {
-            settings.server.listen = listen;
+        if let Some(listen) = &self.listen {
+            settings.server.listen = listen.clone();
         }
         if let Some(listen) = self.ops_listen {
             settings.server.ops.listen = listen;
@@ -60,6 +59,15 @@ impl Overrides {
             let beside = folder.join(&backup.to);
             // As with a schema's path below.
             backup.to = std::path::absolute(&beside).unwrap_or(beside);
+        }
+        if let Some(tls) = &mut settings.server.tls {
+            if matches!(settings.server.listen, Listen::Unix(_)) {
+                let flag = "--listen (ICI_SCIM_LISTEN)";
+                let problem =
+                    "a socket file is spoken to in plain HTTP, and the file has [server.tls]".to_owned();
+                return Err(BadOverride { flag, problem });
+            }
+            tls.resolve(&folder, &settings.server.data_dir);
         }
         for schema in settings.tenants.values_mut().flat_map(|tenant| &mut tenant.schemas) {
             let beside = folder.join(&schema.file);
@@ -85,8 +93,8 @@ mod tests {
         let laid = Overrides::default().lay_over(given.clone(), Path::new("/etc/ici/tenants.toml")).unwrap();
         assert_eq!(laid.server.data_dir, Path::new("/etc/ici/d"));
         assert_eq!(
-            (laid.server.listen, &laid.server.public_url),
-            (given.server.listen, &given.server.public_url)
+            (&laid.server.listen, &laid.server.public_url),
+            (&given.server.listen, &given.server.public_url)
         );
         let again = Overrides::default().lay_over(laid.clone(), Path::new("/etc/ici/tenants.toml")).unwrap();
         assert_eq!(again, laid);
@@ -101,7 +109,7 @@ mod tests {
             data_dir: Some(PathBuf::from("e")),
         };
         let laid = overrides.lay_over(settings(""), Path::new("/etc/ici/tenants.toml")).unwrap();
-        assert_eq!(laid.server.listen.port(), 2);
+        assert_eq!(laid.server.listen.to_string(), "127.0.0.1:2");
         assert_eq!(laid.server.ops.listen, OpsListen::Off);
         assert_eq!(laid.server.public_url.as_deref(), Some("https://b"));
         assert_eq!(laid.server.data_dir, std::env::current_dir().unwrap().join("e"));

@@ -194,11 +194,17 @@ fn keep_until_restart(before: &ServerSettings, after: &mut ServerSettings) -> Ve
     };
     keep("listen", before.listen != after.listen);
     keep("ops_listen", before.ops.listen != after.ops.listen);
+    // Whether TLS is spoken at all, and where it is redirected to; files, ACME and versions are live.
+    let redirect = |server: &ServerSettings| server.tls.as_ref().map(|tls| tls.redirect_listen);
+    keep("tls", redirect(before) != redirect(after));
     keep("data_dir", before.data_dir != after.data_dir);
     keep("durability", before.durability != after.durability);
     keep("limits.connections_max", before.limits.connections_max != after.limits.connections_max);
     keep("limits.stop_s", before.limits.stop_s != after.limits.stop_s);
-    after.listen = before.listen;
+    if redirect(before) != redirect(after) {
+        after.tls.clone_from(&before.tls);
+    }
+    after.listen.clone_from(&before.listen);
     after.ops.listen = before.ops.listen;
     after.data_dir.clone_from(&before.data_dir);
     after.durability = before.durability;

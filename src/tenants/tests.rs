@@ -297,7 +297,7 @@ async fn what_needs_a_restart_is_told_and_left_as_it_is() {
     assert_eq!(summary.restart_needed, ["listen", "data_dir", "limits.connections_max", "limits.stop_s"]);
     assert!(summary.other_settings_changed);
     let after = tenants.snapshot().settings().server.clone();
-    assert_eq!((after.listen, &after.data_dir), (before.listen, &before.data_dir));
+    assert_eq!((&after.listen, &after.data_dir), (&before.listen, &before.data_dir));
     assert_eq!((after.limits.stop_s, after.limits.connections_max), (15, 1024));
     assert_eq!((after.limits.request_s, after.public_url.as_deref()), (7, Some("https://a")));
     let again = tenants.reload().unwrap();

@@ -1,11 +1,13 @@
 //! Where a request goes and under which name the client knows us: paths and the Host header. Pure.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
+
+use crate::web::Head;
+use crate::web::peer::Origin;
 
 /// Below this path lies everything that is SCIM.
 const ROOT: &str = "/scim/v2";
@@ -55,32 +57,43 @@ pub(super) fn is_of_another_version(folded: &str) -> bool {
 /// below the host that the client asked for, else below the address we listen on.
 pub(super) fn base_url(
     public_url: Option<&str>,
-    headers: &HeaderMap,
-    listening: SocketAddr,
+    origin: &Origin<'_>,
+    head: &Head,
+    listening: &str,
     tenant: &str,
 ) -> String {
-    let below = |scheme: &str, site: &str| -> String { [scheme, site, ROOT, "/", tenant].concat() };
+    let below = |scheme: &str, between: &str, site: &str| -> String {
+        [scheme, between, site, ROOT, "/", tenant].concat()
+    };
     match public_url {
-        Some(public_url) => below("", public_url.trim_end_matches('/')),
-        None => match host(headers) {
-            Some(host) => below("http://", host),
-            None => below("http://", &listening.to_string()),
-        },
+        Some(public_url) => below("", "", public_url.trim_end_matches('/')),
+        None => {
+            let asked = origin.forwarded_host.or_else(|| host(&head.uri, &head.headers));
+            below(origin.scheme, "://", asked.unwrap_or(listening))
+        }
     }
 }
 
-/// The Host header when it is one plain `name[:port]`. It goes into `Location` and `$ref`, so nothing else may
-/// come through.
-fn host(headers: &HeaderMap) -> Option<&str> {
-    let text = only(headers, HOST)?.to_str().ok()?;
+/// What the client calls us, when it is one plain `name[:port]`: the authority of the request's target, which HTTP/2
+/// has in the place of Host and which wins over it in HTTP/1.1 (RFC 9112 §3.2.2), or the Host header.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let text = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => only(headers, HOST)?.to_str().ok()?,
+    };
+    is_plain_host(text).then_some(text)
+}
+
+/// Whether a text is one plain `name[:port]`. It goes into `Location` and `$ref`, so nothing else may come through.
+pub(super) fn is_plain_host(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
     if text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) {
-        return None;
+        return false;
     }
-    let authority: Authority = text.parse().ok()?;
+    let Ok(authority) = text.parse::<Authority>() else { return false };
     let named = !authority.host().is_empty();
     let port_is_right = authority.as_str() == authority.host() || authority.port_u16().is_some();
-    (named && port_is_right).then_some(text)
+    named && port_is_right
 }
 
 /// The header's value when the request gives it exactly once; two of a kind that belongs once are a forgery.
@@ -94,7 +107,11 @@ pub(super) fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&Heade
 mod tests {
     use super::*;
 
-    const LISTENING: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+    use std::sync::Arc;
+
+    use crate::web::peer::Peer;
+
+    const LISTENING: &str = "127.0.0.1:8080";
 
     fn with_host(host: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -151,32 +168,57 @@ mod tests {
         }
     }
 
+    fn head(target: &str, headers: HeaderMap) -> Head {
+        let (method, uri) = (http::Method::GET, target.parse().unwrap());
+        Head { method, uri, headers, peer: Arc::new(Peer::local()), body_is_empty: true }
+    }
+
+    fn origin(scheme: &'static str, forwarded_host: Option<&'static str>) -> Origin<'static> {
+        Origin { forwarded_for: None, scheme, forwarded_host }
+    }
+
     #[test]
     fn the_public_url_wins_over_the_host_and_the_host_over_the_listener() {
-        let headers = with_host("scim.example.com:8443");
-        let base = |public_url, headers: &HeaderMap| base_url(public_url, headers, LISTENING, "acme");
-        assert_eq!(base(Some("https://a.example/"), &headers), "https://a.example/scim/v2/acme");
-        assert_eq!(base(None, &headers), "http://scim.example.com:8443/scim/v2/acme");
-        assert_eq!(base(None, &HeaderMap::new()), "http://127.0.0.1:8080/scim/v2/acme");
+        let asked = head("/", with_host("scim.example.com:8443"));
+        let base = |public_url, origin: &Origin<'_>, head: &Head| {
+            base_url(public_url, origin, head, LISTENING, "acme")
+        };
+        let (plain, secure) = (origin("http", None), origin("https", None));
+        assert_eq!(base(Some("https://a.example/"), &plain, &asked), "https://a.example/scim/v2/acme");
+        assert_eq!(base(None, &plain, &asked), "http://scim.example.com:8443/scim/v2/acme");
+        assert_eq!(base(None, &secure, &asked), "https://scim.example.com:8443/scim/v2/acme");
+        let behind = origin("https", Some("b.example"));
+        assert_eq!(base(None, &behind, &asked), "https://b.example/scim/v2/acme");
+        assert_eq!(base(None, &plain, &head("/", HeaderMap::new())), "http://127.0.0.1:8080/scim/v2/acme");
+    }
+
+    #[test]
+    fn the_authority_of_the_target_is_the_host_and_bound_by_the_same_rule() {
+        let none = HeaderMap::new();
+        let uri = |text: &str| text.parse::<Uri>().unwrap();
+        assert_eq!(host(&uri("https://a.example:1/Users"), &with_host("b.example")), Some("a.example:1"));
+        assert_eq!(host(&uri("/Users"), &with_host("b.example")), Some("b.example"));
+        assert_eq!(host(&uri("https://u:p@a.example/Users"), &none), None);
     }
 
     #[test]
     fn a_host_that_is_no_plain_name_and_port_is_not_repeated() {
+        let of = |headers: &HeaderMap| host(&Uri::from_static("/"), headers).map(str::to_owned);
         for good in ["localhost", "127.0.0.1:8080", "[::1]:8080", "[::1]", "a-b.example.com"] {
-            assert_eq!(host(&with_host(good)), Some(good));
+            assert_eq!(of(&with_host(good)).as_deref(), Some(good));
         }
         for bad in
             ["", "a b", "a/b", "u@h", "a:b", "a:99999", "a\"b", "a?b", "a#b", "a%20b", ":80", "a:", "[::1"]
         {
-            assert_eq!(host(&with_host(bad)), None, "{bad}");
+            assert_eq!(of(&with_host(bad)), None, "{bad}");
         }
-        assert_eq!(host(&with_host(&"a".repeat(300))), None);
+        assert_eq!(of(&with_host(&"a".repeat(300))), None);
     }
 
     #[test]
     fn a_header_given_twice_is_as_good_as_none() {
         let mut headers = with_host("a.example");
         headers.append(HOST, HeaderValue::from_static("b.example"));
-        assert_eq!(host(&headers), None);
+        assert_eq!(host(&Uri::from_static("/"), &headers), None);
     }
 }

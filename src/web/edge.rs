@@ -1,5 +1,6 @@
 //! What happens to every request, whatever it asks: an id, one log line, a net for panics.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::scim::Error;
 use crate::scim::route::Route;
 use crate::tenants::Caller;
 use crate::web::reply::Reply;
-use crate::web::{Request, Site};
+use crate::web::{Peer, Request, Site};
 
 /// Answers a request.
 pub(super) async fn answer<S, B, E>(site: Arc<Site>, request: Request<S>) -> Reply
@@ -24,7 +25,7 @@ where
     B: Buf + Send,
     E: Send,
 {
-    let mut closing = Closing { site, record: Record::begin() };
+    let mut closing = Closing { site, record: Record::begin(Arc::clone(&request.head.peer)) };
     let Closing { site, record } = &mut closing;
     let request_id = record.request_id;
     let reply = survive(request_id.as_str(), crate::web::scim::answer(site, request, record)).await;
@@ -90,6 +91,9 @@ impl Drop for Closing {
 pub(super) struct Record {
     request_id: RequestId,
     stopwatch: Stopwatch,
+    peer: Arc<Peer>,
+    /// The client behind a trusted proxy.
+    forwarded_for: Option<IpAddr>,
     /// Only after the token was found right: before, the path may hold anything.
     caller: Option<Known>,
     route: Option<Route>,
@@ -106,10 +110,12 @@ struct Known {
 }
 
 impl Record {
-    fn begin() -> Record {
+    fn begin(peer: Arc<Peer>) -> Record {
         Record {
             request_id: RequestId::new(),
             stopwatch: Stopwatch::start(),
+            peer,
+            forwarded_for: None,
             caller: None,
             route: None,
             status: None,
@@ -126,6 +132,11 @@ impl Record {
     /// The instant `after` the request began.
     pub(super) fn deadline(&self, after: Duration) -> Instant {
         Instant::from_std(self.stopwatch.started()) + after
+    }
+
+    /// Notes for whom a trusted proxy asks.
+    pub(super) fn set_forwarded_for(&mut self, client: Option<IpAddr>) {
+        self.forwarded_for = client;
     }
 
     /// Notes who asks.
@@ -158,8 +169,10 @@ impl Record {
 
     fn log(&self, duration: Duration) {
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let forwarded_for = self.forwarded_for.map(|client| client.to_string());
         tracing::info!(
             request_id = self.request_id(),
+            client = forwarded_for.as_deref().unwrap_or(self.peer.text()),
             tenant = self.tenant(),
             token = self.caller.as_ref().map(|caller| &*caller.token),
             route = self.route.map(Route::label),

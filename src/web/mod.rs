@@ -8,12 +8,11 @@
 //! What is stored and what SCIM means does not belong here; nor do sockets, see `server`.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use warp::Filter;
 
@@ -22,16 +21,20 @@ use crate::tenants::Tenants;
 mod edge;
 mod scim;
 mod address;
+mod peer;
+pub mod redirect;
 mod body;
 mod reply;
 mod negotiation;
 mod coding;
 
+pub use peer::Peer;
+
 /// What every request is answered from.
 struct Site {
     tenants: Arc<Tenants>,
-    /// Where the listener is bound: the address of last resort for `Location` and `$ref`.
-    listening: SocketAddr,
+    /// Where the listener is bound, or a name for it: the host of last resort for `Location` and `$ref`.
+    listening: String,
 }
 
 /// A request as it came, its body still on the way.
@@ -45,6 +48,10 @@ struct Head {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    /// Who is at the other end of the connection.
+    peer: Arc<Peer>,
+    /// Whether it is known already that no body follows.
+    body_is_empty: bool,
 }
 
 impl Head {
@@ -59,15 +66,19 @@ impl Head {
     }
 }
 
-/// The service that answers the requests of every connection.
+/// The service that answers the requests of every connection; each comes with who is at the connection's other end.
 ///
-/// `listening` is the address of the bound listener; resources are addressed by it when neither `public_url` is
-/// set nor the request names a usable host.
+/// `listening` is the address of the bound listener, or a name for it; resources are addressed by it when neither
+/// `public_url` is set nor the request names a usable host.
 pub fn service(
     tenants: Arc<Tenants>,
-    listening: SocketAddr,
-) -> impl Service<hyper::Request<Incoming>, Response = warp::reply::Response, Error = Infallible, Future: Send>
-+ Clone
+    listening: String,
+) -> impl Service<
+    (Arc<Peer>, hyper::Request<Incoming>),
+    Response = warp::reply::Response,
+    Error = Infallible,
+    Future: Send,
+> + Clone
 + Send
 + 'static {
     let site = Arc::new(Site { tenants, listening });
@@ -75,20 +86,33 @@ pub fn service(
         .and(warp::body::stream())
         .then(move |head, body| edge::answer(Arc::clone(&site), Request { head, body }))
         .recover(rejected);
-    let service = TowerToHyperService::new(warp::service(leaf));
-    service_fn(move |mut request: hyper::Request<Incoming>| {
+    Leaf(TowerToHyperService::new(warp::service(leaf)))
+}
+
+/// Hands a request to the filter, its head as a whole.
+#[derive(Clone)]
+struct Leaf<S>(S);
+
+impl<S: Service<hyper::Request<Incoming>>> Service<(Arc<Peer>, hyper::Request<Incoming>)> for Leaf<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, (peer, mut request): (Arc<Peer>, hyper::Request<Incoming>)) -> S::Future {
         let head = Head {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: std::mem::take(request.headers_mut()),
+            peer,
+            body_is_empty: request.body().is_end_stream(),
         };
         request.extensions_mut().insert(Arc::new(head));
         // `CONNECT host:port` has no path, and warp panics over that.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("/");
         }
-        service.call(request)
-    })
+        self.0.call(request)
+    }
 }
 
 /// The leaf rejects nothing; should warp do so of its own accord, the client still gets a SCIM Error.

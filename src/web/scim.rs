@@ -18,6 +18,7 @@ use crate::tenants::{Answered, Caller, Refusal, Snapshot};
 use crate::web::body::Body;
 use crate::web::coding::Coding;
 use crate::web::edge::Record;
+use crate::web::peer::Origin;
 use crate::web::reply::Reply;
 use crate::web::{Head, Request, Site, address, body, negotiation};
 
@@ -33,10 +34,12 @@ where
     E: Send,
 {
     let Request { head, body } = request;
-    let mut body = Body::new(body, &head.headers);
+    let mut body = Body::new(body, &head.headers, head.body_is_empty);
     // One snapshot from start to end: a reload in between changes nothing for this request.
     let snapshot = site.tenants.snapshot();
-    let asked = Asked { head: &head };
+    let origin = Origin::of(&head.peer, &head.headers, &snapshot.settings().server.trusted_proxies);
+    record.set_forwarded_for(origin.forwarded_for);
+    let asked = Asked { head: &head, origin };
     let mut located = None;
     let outcome = asked.answer(site, &snapshot, &mut body, record, &mut located).await;
     record.set_bytes_in(body.bytes_read());
@@ -54,6 +57,7 @@ where
 /// A request without its body.
 struct Asked<'a> {
     head: &'a Head,
+    origin: Origin<'a>,
 }
 
 impl Asked<'_> {
@@ -137,7 +141,7 @@ impl Asked<'_> {
 
     fn base_url(&self, site: &Site, snapshot: &Snapshot, caller: &Caller) -> String {
         let public_url = snapshot.settings().server.public_url.as_deref();
-        address::base_url(public_url, &self.head.headers, site.listening, caller.tenant.as_str())
+        address::base_url(public_url, &self.origin, self.head, &site.listening, caller.tenant.as_str())
     }
 
     /// What is asked for at `/Me`, of the user that the token stands for. Every answer then tells the user's own

@@ -339,6 +339,8 @@ fn every_key_of_the_configuration_is_documented() {
     for (table, heading) in [
         ("[server]", "`[server]`"),
         ("[server.backup]", "`[server.backup]`"),
+        ("[server.tls]", "`[server.tls]`"),
+        ("[server.tls.acme]", "`[server.tls.acme]`"),
         ("[server.limits]", "`[server.limits]`"),
         ("[tenants.a]", "`[tenants.NAME]`"),
         ("[[tenants.a.tokens]]", "`[[tenants.NAME.tokens]]`"),

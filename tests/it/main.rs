@@ -49,3 +49,5 @@ mod patch_model;
 mod linear;
 mod ops;
 mod metrics;
+mod tls;
+mod sockets;

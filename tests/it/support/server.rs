@@ -36,6 +36,13 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Collects what a process writes to its stderr.
+    pub(crate) fn of(child: &mut Child) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        log.collect(child.stderr.take().unwrap());
+        log
+    }
+
     fn collect(self: &Arc<Log>, stderr: impl std::io::Read + Send + 'static) {
         let log = Arc::clone(self);
         thread::spawn(move || {
@@ -145,8 +152,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = Arc::new(Log::default());
-        log.collect(child.stderr.take().unwrap());
+        let log = Log::of(&mut child);
         let listening = log.wait_for_message("listening");
         let address = listening["address"].as_str().unwrap().parse().unwrap();
         Server { folder, _folder: guard, address, log, child: Some(child) }
@@ -218,6 +224,12 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.as_ref().map(Child::id).unwrap();
         send_signal(name, id);
+    }
+
+    /// Lets the process have that many files open, connections among them.
+    pub(crate) fn limit_open_files(&self, count: u32) {
+        let id = self.child.as_ref().map(Child::id).unwrap();
+        limit_open_files(id, count);
     }
 
     /// Bounds the size of every file that the process writes, or takes the bound away: `bytes` or `unlimited`.
@@ -294,7 +306,14 @@ fn wait(mut child: Child) -> ExitStatus {
     }
 }
 
-fn send_signal(name: &str, process: u32) {
+/// Lets a process have that many files open.
+pub(crate) fn limit_open_files(process: u32, count: u32) {
+    let limit = format!("--nofile={count}:");
+    let set = Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status();
+    assert!(set.unwrap().success());
+}
+
+pub(crate) fn send_signal(name: &str, process: u32) {
     let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
     assert!(sent.unwrap().success());
 }

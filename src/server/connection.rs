@@ -1,0 +1,178 @@
+//! One connection: its handshake, its version of HTTP, its limits.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Limits;
+use crate::server::socket::Accepted;
+use crate::server::timed::{Followed, Progress, Timed};
+use crate::server::tls;
+use crate::web::Peer;
+
+/// Memory for the bytes of a connection that are read and not yet understood; a request whose head is larger is
+/// answered 431. 1,024 connections may so take 64 MiB.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// HTTP/2: the largest head of a request; 431 beyond, as in HTTP/1.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// HTTP/2: requests of a connection at once; a client that has more to ask waits, as it is told.
+const STREAMS_MAX: u32 = 100;
+/// HTTP/2: bytes of a request's body, and of all bodies of a connection, that may be on the way before they are read.
+/// 1,024 connections may so take 256 MiB; hyper would let them take four times that.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// HTTP/2: bytes of an answer that wait for the client to take them.
+const SEND_BYTES_MAX: usize = 128 * 1024;
+
+/// What answers the requests of every connection: see [`crate::web::service`].
+pub(super) trait Web:
+    Service<
+        (Arc<Peer>, hyper::Request<Incoming>),
+        Response = hyper::Response<Self::Answer>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Answer: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+}
+
+impl<S, B> Web for S
+where
+    S: Service<
+            (Arc<Peer>, hyper::Request<Incoming>),
+            Response = hyper::Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Answer = B;
+}
+
+/// Serves a connection until it ends or `watcher` says to stop. `handshakes` is what TLS goes by, where it is spoken;
+/// `stopping` ends a handshake that is still going on.
+pub(super) async fn serve<W: Web>(
+    accepted: Accepted,
+    web: W,
+    limits: Limits,
+    handshakes: Option<Arc<ServerConfig>>,
+    watcher: Watcher,
+    stopping: impl Future<Output = ()>,
+) {
+    match accepted {
+        Accepted::Unix(stream) => {
+            let Ok(stream) = UnixStream::from_std(stream) else { return };
+            http_1(stream, web, Arc::new(Peer::local()), limits, watcher).await;
+        }
+        Accepted::Tcp(stream, address) => {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            // An answer is written in one go; waiting to fill a packet would only hold it back.
+            let _ = stream.set_nodelay(true);
+            let peer = Arc::new(Peer::at(address, handshakes.is_some()));
+            match handshakes {
+                None => http_1(stream, web, peer, limits, watcher).await,
+                // Boxed: most of it is TLS, of which a plain connection has nothing.
+                Some(handshakes) => {
+                    Box::pin(secured(stream, handshakes, web, peer, limits, watcher, stopping)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn secured<W: Web>(
+    stream: TcpStream,
+    handshakes: Arc<ServerConfig>,
+    web: W,
+    peer: Arc<Peer>,
+    limits: Limits,
+    watcher: Watcher,
+    stopping: impl Future<Output = ()>,
+) {
+    let within = Duration::from_secs(limits.header_read_s);
+    let handshake = tokio::time::timeout(within, TlsAcceptor::from(handshakes).accept(stream));
+    // Too slow, gone, or not speaking TLS: the client's business.
+    let stream = tokio::select! {
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => stream,
+            _ => return,
+        },
+        () = stopping => return,
+    };
+    match stream.get_ref().1.alpn_protocol() {
+        Some(tls::H2) => http_2(stream, web, peer, limits, watcher).await,
+        // It has seen the certificate, and that was all (RFC 8737 §3).
+        Some(tls::ACME_TLS) => {}
+        _ => http_1(stream, web, peer, limits, watcher).await,
+    }
+}
+
+async fn http_1<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let progress = Arc::new(Progress::default());
+    let stream = Timed::new(stream, Arc::clone(&progress), limits);
+    let service = service_fn(move |request| {
+        progress.answering();
+        let answering = web.call((Arc::clone(&peer), request));
+        let progress = Arc::clone(&progress);
+        async move {
+            let answer = answering.await;
+            progress.idle();
+            answer
+        }
+    });
+    let mut http = http1::Builder::new();
+    // hyper's own time-out does not tell an idle connection from a head that trickles in; `Timed` does.
+    http.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
+    // The end of a connection is the client's business: gone, too slow, or not speaking HTTP.
+    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+async fn http_2<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let progress = Arc::new(Progress::default());
+    let stream = Timed::multiplexed(stream, Arc::clone(&progress), limits);
+    let service = service_fn(move |request| {
+        let open = progress.open();
+        let answering = web.call((Arc::clone(&peer), request));
+        async move {
+            let answer = answering.await?;
+            Ok::<_, Infallible>(answer.map(|body| Followed { body, open }))
+        }
+    });
+    // Requests are answered on the loop of their connection, since that is where this runs.
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX);
+    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+}
