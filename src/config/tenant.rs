@@ -105,6 +105,8 @@ pub(super) fn read(section: &Section<'_>, hashes: &mut Hashes) -> Result<TenantS
         if sections.len() > TENANT_TOKENS_MAX {
             return Err(entry.error(format!("expected at most {TENANT_TOKENS_MAX} tokens")));
         }
+        // Thousands of tenants have one token each; room for more would be most of what they take.
+        tenant.tokens.reserve_exact(sections.len());
         for section in sections {
             let token = token::read(&section, &tenant.tokens, hashes)?;
             tenant.tokens.push(token);
