@@ -266,13 +266,7 @@ impl<'a> Run<'a> {
                 password,
             ),
             Operation::Patch(..) => {
-                let options = &write.options;
-                let operations = patch::parse(
-                    data,
-                    options.limits.patch_operations_max,
-                    options.filter_bounds(),
-                    options.profile,
-                )?;
+                let operations = write.options.patch(data)?;
                 write.patch(tx, &id, operations, password, &mut self.effort)
             }
             Operation::Delete(..) => write.delete(tx, &id),
@@ -380,13 +374,7 @@ impl Write {
         let options = &self.options;
         let password = operation.data(body).and_then(|data| {
             if patches {
-                let operations = patch::parse(
-                    data,
-                    options.limits.patch_operations_max,
-                    options.filter_bounds(),
-                    options.profile,
-                )?;
-                return patch::password_of(&operations);
+                return patch::password_of(&options.patch(data)?);
             }
             let draft = Draft::from_json(data, self.schemas.of(Kind::User), options.profile)?;
             Ok(draft.password.map(Some))

@@ -128,6 +128,11 @@ impl Options {
         Bounds { bytes_max: self.limits.filter_bytes_max, depth_max: self.limits.filter_depth_max }
     }
 
+    /// Reads a PatchOp message.
+    fn patch(&self, body: serde_json::Value) -> Result<Vec<patch::PatchOperation>, scim::Error> {
+        patch::parse(body, self.limits.patch_operations_max, self.filter_bounds(), self.profile)
+    }
+
     fn page_bounds(&self) -> PageBounds {
         PageBounds {
             page_resources_max: self.limits.page_resources_max,
@@ -371,9 +376,7 @@ impl Directory {
                 Box::new(move |tx| write.replace(tx, &id, draft, password))
             }
             Operation::Patch(_, id) => {
-                let bounds = options.filter_bounds();
-                let operations =
-                    patch::parse(json()?, options.limits.patch_operations_max, bounds, options.profile)?;
+                let operations = options.patch(json()?)?;
                 let password = match kind {
                     Kind::User => password_hash(options, patch::password_of(&operations)?)?,
                     Kind::Group => None,
