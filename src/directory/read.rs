@@ -48,10 +48,15 @@ pub(super) fn list(query: Query, base_url: String) -> ReadWork {
         let show = Show { tx, schemas, projection: &query.projection, base_url: &base_url };
         match (&query.paging, query.parts()) {
             (Paging::Index(start_index), [Part { kind, filter: Some(filter), .. }]) => {
-                match selects_one(*kind, filter) {
-                    Some(key) => show.look_up(*kind, key, *start_index, query.count > 0, parts),
-                    None => show.page_from(&query, *start_index, parts),
+                if let Some(key) = selects_one(*kind, filter) {
+                    return show.look_up(*kind, key, *start_index, query.count > 0, parts);
                 }
+                if let Some(external_id) = selects_by_client(filter)
+                    && let Some(found) = show.look_up_few(&query, *kind, external_id, *start_index, parts)?
+                {
+                    return Ok(found);
+                }
+                show.page_from(&query, *start_index, parts)
             }
             (Paging::Index(start_index), _) => show.page_from(&query, *start_index, parts),
             (Paging::Cursor(cursor), _) => show.page_at(&query, cursor, parts),
@@ -73,11 +78,18 @@ fn is_short(query: &Query) -> bool {
 /// Whether a filter is an equality that an index serves and few fulfil; where there are many after all, the bound on
 /// a short read ends it.
 fn selects_few(kind: Kind, filter: &Predicate) -> bool {
-    let Predicate::Test { target, test: Test::Compare(CompareOp::Eq, Operand::Text(_)) } = filter else {
-        return false;
-    };
-    let by_client = target.urn.is_none() && target.sub.is_none() && target.attribute == "externalId";
-    by_client || selects_one(kind, filter).is_some()
+    selects_by_client(filter).is_some() || selects_one(kind, filter).is_some()
+}
+
+/// The external id that a filter names when it is an equality with one.
+fn selects_by_client(filter: &Predicate) -> Option<&str> {
+    match filter {
+        Predicate::Test {
+            target: Target { urn: None, attribute, sub: None, case_exact: true, .. },
+            test: Test::Compare(CompareOp::Eq, Operand::Text(text)),
+        } if attribute == "externalId" => Some(text),
+        _ => None,
+    }
 }
 
 /// What a filter names when it is an equality with a unique attribute.
@@ -156,6 +168,44 @@ impl Show<'_, '_> {
         });
         message::end_list(&mut body);
         Ok(Answer { body: Some(body), ..Answer::list() })
+    }
+
+    /// A list of those with an external id, as a rule nobody or one. `None` where the general way is the right one:
+    /// there are more than a few, or their members would be too many to be held.
+    fn look_up_few(
+        &self,
+        query: &Query,
+        kind: Kind,
+        external_id: &str,
+        start_index: u64,
+        parts: &mut Parts<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        if query.direction.is_some() || kind == Kind::Group && query.projection.shows("members") {
+            return Ok(None);
+        }
+        let (mut total, mut items) = (0_u32, 0_u32);
+        let mut resources = Vec::new();
+        self.tx.each_with_external_id(kind, external_id, |seen| {
+            let on_page = u64::from(total) >= start_index.saturating_sub(1) && items < query.count;
+            if on_page && total < SHORT_LIST_RESOURCES_MAX {
+                if items > 0 {
+                    resources.push(b',');
+                }
+                self.write(&mut resources, seen, parts, &Answer::list)?;
+                items += 1;
+            }
+            total += 1;
+            Ok::<_, Error>(total <= SHORT_LIST_RESOURCES_MAX)
+        })?;
+        if total > SHORT_LIST_RESOURCES_MAX {
+            return Ok(None);
+        }
+        // How many there are is told before them, and known after them.
+        let mut body = Vec::with_capacity(256 + resources.len());
+        message::begin_list(&mut body, total.into(), start_index, items as usize);
+        body.extend_from_slice(&resources);
+        message::end_list(&mut body);
+        Ok(Some(Answer { body: Some(body), ..Answer::list() }))
     }
 
     /// The page that begins at a place counted from 1.

@@ -122,6 +122,30 @@ fn a_taken_name_is_a_conflict_and_an_inactive_user_comes_back_with_id_and_groups
 }
 
 #[test]
+fn a_look_up_by_external_id_shows_what_the_general_way_shows_be_there_few_or_many() {
+    let it = Fixture::new();
+    for (external_id, users) in [("one", 1), ("few", 3), ("many", 12)] {
+        for number in 0..users {
+            let user = json!({ "userName": format!("{external_id}{number}"), "externalId": external_id });
+            it.json("POST", "/Users", user);
+        }
+    }
+    it.json("POST", "/Groups", json!({ "displayName": "G", "externalId": "one" }));
+    for external_id in ["none", "ONE", "one", "few", "many"] {
+        for window in ["", "&count=2", "&startIndex=2", "&startIndex=3&count=1", "&startIndex=99", "&count=0"]
+        {
+            let list = |filter: &str| it.json("GET", &format!("/Users?filter={filter}{window}"), Value::Null);
+            let by_index = list(&format!("externalId+eq+%22{external_id}%22"));
+            let in_general =
+                list(&format!("externalId+eq+%22{external_id}%22+and+not+(userName+eq+%22x%22)"));
+            assert_eq!(by_index, in_general, "{external_id}{window}");
+        }
+    }
+    let groups = it.json("GET", "/Groups?filter=externalId+eq+%22one%22", Value::Null);
+    assert_eq!((&groups["totalResults"], &groups["Resources"][0]["displayName"]), (&json!(1), &json!("G")));
+}
+
+#[test]
 fn who_has_no_active_may_not_log_in_and_is_found_by_neither_value() {
     let it = Fixture::new();
     let id = it.user("ann");

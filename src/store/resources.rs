@@ -208,6 +208,31 @@ impl ReadTx<'_> {
         })
     }
 
+    /// Shows each resource with an external id to `see` where it lies, in the order of creation; `see` tells whether to
+    /// go on. What else it reads is of the same snapshot. External ids are the client's own, and need not be unique.
+    ///
+    /// # Errors
+    /// When SQLite fails; what `see` gives.
+    pub fn each_with_external_id<E: From<Error>>(
+        &self,
+        kind: Kind,
+        external_id: &str,
+        mut see: impl FnMut(&Seen<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.held_by_statement(|| {
+            let sqlite = |error: rusqlite::Error| E::from(Error::from(error));
+            // By the index, whose rows of one external id lie in the order of creation.
+            let mut statement = self.prepare(seen_where!("kind = ?2 AND external_id = ?1 ORDER BY seq"))?;
+            let mut rows = statement.query(params![external_id, kind_code(kind)]).map_err(sqlite)?;
+            while let Some(row) = rows.next().map_err(sqlite)? {
+                if !see(&seen(kind, row).map_err(sqlite)?)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The resource of that kind and id.
     ///
     /// # Errors
