@@ -16,10 +16,12 @@ use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
 use crate::clock::Stopwatch;
 use crate::config::Durability;
+use crate::store::keeper::Keeper;
 
 mod open;
 pub mod copy;
 mod error;
+mod keeper;
 mod resources;
 mod members;
 mod list;
@@ -61,6 +63,8 @@ pub struct NotShort;
 pub struct Store {
     readers: Pool<SqliteConnectionManager>,
     writer: Pool<SqliteConnectionManager>,
+    keeper: Arc<Keeper>,
+    threads: PoolThreads,
 }
 
 impl Store {
@@ -70,9 +74,14 @@ impl Store {
     /// When it cannot be opened, is no file of this program, or was written by a newer version of it.
     pub fn open(file: &Path, threads: &PoolThreads, durability: Durability) -> Result<Store, Error> {
         open::prepare_file(file)?;
-        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite(durability))?;
-        let readers = open::pool(file, threads, READERS_MAX, open::Mode::ReadOnly)?;
-        Ok(Store { readers, writer })
+        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite(durability));
+        let readers = open::pool(file, threads, READERS_MAX, open::Mode::ReadOnly);
+        // One is opened at once, so that whoever opens a file is told of what is wrong with it.
+        drop(readers.get_timeout(CONNECTION_WAIT).map_err(|error| Error::CannotOpen {
+            file: file.display().to_string(),
+            reason: error.to_string(),
+        })?);
+        Ok(Store { readers, writer, keeper: Arc::default(), threads: threads.clone() })
     }
 
     /// What is wrong with the file, as SQLite's quick check tells it; nothing when it is well.
@@ -113,6 +122,7 @@ impl Store {
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, NotShort> {
         let connection = self.readers.try_get().ok_or(NotShort)?;
+        self.keeper.note_read(&self.readers, &self.threads);
         match bounded(&connection, SHORT_READ_STEPS_MAX, || true, read) {
             Bounded::Done(answer) => Ok(answer),
             Bounded::Stopped => Err(NotShort),
@@ -142,6 +152,7 @@ impl Store {
         run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
     ) -> Result<Vec<Result<T, E>>, Error> {
         let connection = connection(&self.writer)?;
+        let _aside = self.keeper.stand_aside();
         let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {

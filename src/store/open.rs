@@ -51,12 +51,24 @@ const STATEMENTS_KEPT: usize = 64;
 #[derive(Clone)]
 pub struct PoolThreads(Arc<ScheduledThreadPool>);
 
+impl std::fmt::Debug for PoolThreads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PoolThreads(..)")
+    }
+}
+
 impl PoolThreads {
     /// Starts the threads.
     pub fn start() -> PoolThreads {
         let threads =
             ScheduledThreadPool::builder().num_threads(2).thread_name_pattern("sqlite-pool-{}").build();
         PoolThreads(Arc::new(threads))
+    }
+
+    /// Does something quick after a while.
+    pub(super) fn after(&self, time: Duration, then: impl FnOnce() + Send + 'static) {
+        // Dropping the handle leaves it to be done.
+        drop(self.0.execute_after(time, then));
     }
 }
 
@@ -129,7 +141,7 @@ pub(super) fn pool(
     threads: &PoolThreads,
     connections_max: u32,
     mode: Mode,
-) -> Result<Pool<SqliteConnectionManager>, Error> {
+) -> Pool<SqliteConnectionManager> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let manager = SqliteConnectionManager::file(file)
@@ -137,20 +149,14 @@ pub(super) fn pool(
         .with_init(move |connection| set_up(connection, mode));
     let pool = Pool::builder()
         .max_size(connections_max)
-        // A tenant that is only read needs no connection to write with.
-        .min_idle(Some(u32::from(mode == Mode::ReadOnly)))
+        // A connection takes some 200 KiB, and one that is wanted idle is opened whenever the only one is in use.
+        .min_idle(Some(0))
         .idle_timeout(Some(IDLE_TIMEOUT))
         .max_lifetime(None)
         .test_on_check_out(false)
         .connection_timeout(BUSY_TIMEOUT)
         .thread_pool(Arc::clone(&threads.0));
-    match mode {
-        Mode::ReadOnly => pool.build(manager).map_err(|error| Error::CannotOpen {
-            file: file.display().to_string(),
-            reason: error.to_string(),
-        }),
-        Mode::ReadWrite(_) => Ok(pool.build_unchecked(manager)),
-    }
+    pool.build_unchecked(manager)
 }
 
 /// Settings that live with a connection and not with the file.
