@@ -10,8 +10,6 @@ use futures_util::{FutureExt, Stream};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
-use crate::config::TenantName;
-use crate::metrics::TenantCounters;
 use crate::scim::Error;
 use crate::scim::route::Route;
 use crate::tenants::Caller;
@@ -95,18 +93,11 @@ pub(super) struct Record {
     /// The client behind a trusted proxy.
     forwarded_for: Option<IpAddr>,
     /// Only after the token was found right: before, the path may hold anything.
-    caller: Option<Known>,
+    caller: Option<Arc<Caller>>,
     route: Option<Route>,
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: usize,
-}
-
-/// Who asks.
-struct Known {
-    tenant: TenantName,
-    token: Arc<str>,
-    counters: Arc<TenantCounters>,
 }
 
 impl Record {
@@ -140,12 +131,8 @@ impl Record {
     }
 
     /// Notes who asks.
-    pub(super) fn set_caller(&mut self, caller: &Caller) {
-        self.caller = Some(Known {
-            tenant: caller.tenant.clone(),
-            token: Arc::clone(&caller.token),
-            counters: Arc::clone(&caller.counters),
-        });
+    pub(super) fn set_caller(&mut self, caller: &Arc<Caller>) {
+        self.caller = Some(Arc::clone(caller));
     }
 
     /// Notes what is asked, by a name of ours.

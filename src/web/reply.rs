@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION,
@@ -50,7 +51,11 @@ impl Reply {
     pub(super) fn answer(answered: Answered, is_head: bool) -> Reply {
         let Answered { answer, rest, .. } = answered;
         let mut reply = Reply::new(answer.status, answer.body.unwrap_or_default());
-        reply.text(LOCATION, answer.location.as_deref());
+        if let Some(location) = answer.location
+            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(location))
+        {
+            reply.headers.insert(LOCATION, value);
+        }
         // RFC 7643 §3.1: the address of the resource in the body is its Content-Location too.
         if !reply.body.is_empty()
             && let Some(value) = reply.headers.get(LOCATION).cloned()

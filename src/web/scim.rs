@@ -88,7 +88,8 @@ impl Asked<'_> {
             ));
         };
         let tenant = &*address::plain(tenant);
-        let caller = self.authenticate(site, snapshot, tenant, deadline, record).await?;
+        // Shared with the record as one: each part of it is counted in a place that all processors write to.
+        let caller = Arc::new(self.authenticate(site, snapshot, tenant, deadline, record).await?);
         record.set_caller(&caller);
 
         let operation = match snapshot.schemas(&caller.tenant) {
