@@ -10,12 +10,14 @@
 //! | 1 | [`secret`] | API tokens: text form, Argon2id, constant-time comparison |
 //! | 1 | [`config`] | the text of `tenants.toml` to checked settings, and edits of that text |
 //! | 1 | [`metrics`] | what is counted, and its text |
+//! | 2 | [`route`] | which node serves which tenant, and the proxies' configuration for it: pure |
 //! | 2 | [`store`] | SQLite: the only module that names `rusqlite` and `r2d2` |
 //! | 3 | [`backup`] | copies of tenants' files: made, packed, checked, kept, put back |
 //! | 3 | [`directory`] | what the product does; one call is one transaction |
 //! | 4 | [`tenants`] | name to running tenant: configuration in force, token check, where async meets blocking |
 //! | 5 | [`web`] | HTTP: the only module that names `warp` |
 //! | 6 | [`server`], [`telemetry`] | listener, limits, order of stopping; logs |
+//! | 6 | [`probe`] | plays Okta against a server; a client of its own |
 //! | 7 | [`cli`] | the commands |
 
 pub mod scim;
@@ -23,6 +25,7 @@ pub mod clock;
 pub mod secret;
 pub mod config;
 pub mod metrics;
+pub mod route;
 pub mod store;
 pub mod backup;
 pub mod directory;
@@ -30,4 +33,5 @@ pub mod tenants;
 pub mod web;
 pub mod server;
 pub mod telemetry;
+pub mod probe;
 pub mod cli;

@@ -28,6 +28,8 @@ pub mod restore;
 pub mod progress;
 pub mod check;
 pub mod health;
+pub mod probe;
+pub mod route;
 pub mod session;
 pub mod attributes;
 
@@ -114,6 +116,10 @@ enum Command {
     Check(check::Command),
     /// Ask a running server whether it is well
     Health(health::Command),
+    /// Play Okta against a server, this one or any other, and tell what Okta's administrator would see and why
+    Probe(probe::Command),
+    /// Make the configuration of a proxy that sends each tenant to its machine
+    Route(route::Command),
 }
 
 /// What every command is told.
@@ -184,6 +190,8 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(command) => restore::run(command, &globals),
         Command::Check(command) => check::run(command, &globals),
         Command::Health(command) => health::run(&command, &globals),
+        Command::Probe(command) => probe::run(&command, &globals),
+        Command::Route(command) => route::run(&command, &globals),
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
+use crate::config::nodes::NodeName;
 use crate::config::{
     Access, Settings, TENANT_TOKENS_MAX, TOKEN_NAME_CHARS_MAX, TenantName, TenantSettings, is_token_name,
     parse,
@@ -303,6 +304,28 @@ fn without_day(name: &str) -> &str {
     if !stem.is_empty() && is_day(&name[stem.len()..]) { stem } else { name }
 }
 
+/// Writes into the tables of tenants which node serves them.
+///
+/// # Errors
+/// [`Error`] when the text has no such tenant, or a form that this does not edit.
+pub fn pin_tenants<'a>(
+    text: &str,
+    pins: impl Iterator<Item = (&'a TenantName, &'a NodeName)>,
+) -> Result<String, Error> {
+    let settings = parse(text, FILE)?;
+    let mut document = read(text)?;
+    for (tenant, node) in pins {
+        if !settings.tenants.contains_key(tenant) {
+            return Err(unknown_tenant(&settings, tenant));
+        }
+        let form = || Error::Form(format!("tenants.{tenant}"));
+        let tenants = document.get_mut("tenants").and_then(Item::as_table_like_mut).ok_or_else(form)?;
+        let table = tenants.get_mut(tenant.as_str()).and_then(Item::as_table_like_mut).ok_or_else(form)?;
+        table.insert("node", value(node.as_str()));
+    }
+    checked(document.to_string())
+}
+
 /// The whole lines of `[[tenants.NAME.tokens]]`, from the comment directly above it to its last value and one
 /// blank line after that; `None` when the tokens are written as an inline array.
 fn lines_of_token(text: &str, tenant: &TenantName, index: usize) -> Option<Range<usize>> {
@@ -399,6 +422,16 @@ mod tests {
             access: Access::ReadWrite,
             user: None,
         }
+    }
+
+    #[test]
+    fn a_tenant_is_pinned_to_its_node_and_all_else_stays() {
+        let text = "# Ours.\n[tenants.acme] # first\nname = \"Acme\"\n\n[tenants.globex]\nnode = \"n1\"\n";
+        let (acme, globex, n2) = (name("acme"), name("globex"), name("n2"));
+        let pinned = pin_tenants(text, [(&acme, &n2), (&globex, &n2)].into_iter()).unwrap();
+        let expected = "# Ours.\n[tenants.acme] # first\nname = \"Acme\"\nnode = \"n2\"\n\n[tenants.globex]\nnode = \"n2\"\n";
+        assert_eq!(pinned, expected);
+        assert!(matches!(pin_tenants(text, [(&n2, &n2)].into_iter()), Err(Error::UnknownTenant { .. })));
     }
 
     /// A file as people write them.

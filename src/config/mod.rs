@@ -11,6 +11,7 @@ mod include;
 mod limits;
 mod listen;
 mod ops;
+pub mod nodes;
 mod parse;
 mod read;
 mod server;
@@ -51,6 +52,17 @@ pub struct Settings {
     pub include: Option<Include>,
     /// `[tenants.NAME]`, of the main file and of those that it includes.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
+}
+
+impl Settings {
+    /// Whether another node serves a tenant, or none is told to: only where this server is one of several
+    /// (`server.node`). Two that serve one tenant would each keep a directory of their own.
+    pub fn is_elsewhere(&self, tenant: &str) -> bool {
+        match &self.server.node {
+            None => false,
+            here => self.tenants.get(tenant).is_none_or(|chosen| chosen.node != *here),
+        }
+    }
 }
 
 /// What is wrong in the text, and where. Names keys, never values: a value may be a secret in the wrong

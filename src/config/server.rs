@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::config::nodes::{self, NodeName};
 use crate::config::read::Section;
 use crate::config::{
     BackupSettings, Error, Limits, Listen, OpsSettings, PATH_BYTES_MAX, TlsSettings, TlsSource,
@@ -16,6 +17,7 @@ pub(super) const SERVER_KEYS: &[&str] = &[
     "public_url",
     "data_dir",
     "durability",
+    "node",
     "ops_listen",
     "metrics_tenants_max",
     "slow_request_ms",
@@ -47,6 +49,9 @@ pub struct ServerSettings {
     pub backup: Option<BackupSettings>,
     /// `[server.tls]`; without it plain HTTP is spoken.
     pub tls: Option<TlsSettings>,
+    /// The name of this node, where tenants are divided among several: then no tenant is served here that does not
+    /// name it as its own. All are served unless set.
+    pub node: Option<NodeName>,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -62,6 +67,7 @@ impl Default for ServerSettings {
             ops: OpsSettings::default(),
             backup: None,
             tls: None,
+            node: None,
             limits: Limits::default(),
         }
     }
@@ -158,6 +164,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
         }
         server.tls = Some(TlsSettings::read(&entry.table()?)?);
     }
+    server.node = section.get("node").map(|entry| nodes::name(&entry)).transpose()?;
     if let Some(entry) = section.get("limits") {
         server.limits = limits::read(&entry.table()?)?;
     }

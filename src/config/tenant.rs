@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::nodes::{self, NodeName};
 use crate::config::read::{Entry, Section};
 use crate::config::token::Hashes;
 use crate::config::{Error, TENANT_TOKENS_MAX, TokenSettings, tenant_schemas, token};
@@ -18,6 +19,7 @@ pub(super) const TENANT_KEYS: &[&str] = &[
     "entitlement_types",
     "role_types",
     "check_entitlements",
+    "node",
     "tokens",
 ];
 
@@ -42,6 +44,8 @@ pub struct TenantSettings {
     pub catalogs: Vec<Catalog>,
     /// Whether users can be given only what is in the catalogs.
     pub check_entitlements: bool,
+    /// The node that serves it, where there are several; see [`ServerSettings::node`](crate::config::ServerSettings).
+    pub node: Option<NodeName>,
     /// `[[tenants.NAME.tokens]]`, in the order of the text. Names and hashes are unique.
     pub tokens: Vec<TokenSettings>,
 }
@@ -100,6 +104,7 @@ pub(super) fn read(section: &Section<'_>, hashes: &mut Hashes) -> Result<TenantS
         tenant.store_passwords = entry.boolean()?;
     }
     tenant_schemas::read(section, &mut tenant)?;
+    tenant.node = section.get("node").map(|entry| nodes::name(&entry)).transpose()?;
     if let Some(entry) = section.get("tokens") {
         let sections = entry.tables()?;
         if sections.len() > TENANT_TOKENS_MAX {

@@ -26,6 +26,10 @@ use crate::web::{Head, Request, Site, address, body, negotiation};
 /// for a person who waits at Okta's screen.
 const RETRY_AFTER_S: u32 = 5;
 
+/// What a client is told to wait when it has come to a machine that does not serve its tenant: as a rule the tenant is
+/// moving, and the way to it changes soon.
+const ELSEWHERE_S: u32 = 30;
+
 /// Answers a request.
 pub(super) async fn answer<S, B, E>(site: &Site, request: Request<S>, record: &mut Record) -> Reply
 where
@@ -91,6 +95,10 @@ impl Asked<'_> {
         // Shared with the record as one: each part of it is counted in a place that all processors write to.
         let caller = Arc::new(self.authenticate(site, snapshot, tenant, deadline, record).await?);
         record.set_caller(&caller);
+        if snapshot.settings().is_elsewhere(caller.tenant.as_str()) {
+            record.log_reason("the tenant's node is not server.node, so another machine serves it");
+            return Err(elsewhere());
+        }
 
         let operation = match snapshot.schemas(&caller.tenant) {
             Some(own) => Operation::resolve_with(self.head.method.as_str(), rest, own.catalogs())?,
@@ -177,6 +185,12 @@ impl Asked<'_> {
             Err(_) => Err(too_slow(record, "the token was not checked within request_s")),
         }
     }
+}
+
+/// 429, for that is the one refusal after which Okta tries again by itself: as a rule the tenant is moving.
+fn elsewhere() -> Error {
+    let detail = "This tenant is served by another machine; try again.".to_owned();
+    Error { detail, ..Error::too_many_requests(ELSEWHERE_S) }
 }
 
 fn too_slow(record: &Record, reason: &str) -> Error {

@@ -177,3 +177,22 @@ fn sql_is_written_only_in_the_store() {
     let wrong = wrong.filter(|source| statements.iter().any(|statement| source.text.contains(statement)));
     assert_none(wrong.map(|source| format!("{} may not hold SQL", source.name)).collect());
 }
+
+#[test]
+fn the_probe_is_a_client_and_knows_nothing_of_ours() {
+    let ours = [
+        "crate::config",
+        "crate::tenants",
+        "crate::directory",
+        "crate::web",
+        "crate::secret",
+        "crate::server",
+    ];
+    assert_none(breaches(|module| module == "probe", &ours));
+}
+
+#[test]
+fn routes_are_texts_made_of_settings() {
+    let impure = ["std::fs", "std::env", "std::net", "tokio", "tracing", "crate::clock", "async"];
+    assert_none(breaches(|module| module == "route", &impure));
+}

@@ -40,6 +40,8 @@ mod backup;
 mod properties;
 mod cli;
 mod docs;
+mod probe;
+mod route;
 mod layering;
 mod rfc7643;
 mod rfc7644;
