@@ -85,6 +85,14 @@ impl Error {
     }
 }
 
+/// Copies the file of a tenant, which a server may be using, as it is at one moment.
+///
+/// # Errors
+/// When it is none of this program, cannot be read, or the copy cannot be written.
+pub fn copy(file: &Path, to: &Path) -> Result<(), Error> {
+    Ok(store::copy::copy(file, to)?)
+}
+
 fn make_folder(folder: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(Error::io(folder))
 }

@@ -150,10 +150,7 @@ pub fn put_back(checked: Checked, file: &Path, tenant: &TenantName, now_ms: i64)
     };
     let aside = aside(folder, tenant, now_ms)?;
     match store::copy::replace(file, &staged, &aside) {
-        Ok(()) => {
-            sync_folder(&folder.join(ASIDE_FOLDER))?;
-            Ok(Restored { aside: Some(aside), file_replaced: false })
-        }
+        Ok(()) => Ok(Restored { aside: Some(aside), file_replaced: false }),
         Err(store::Error::Corrupt(_)) => {
             swap(file, staged, &aside)?;
             Ok(Restored { aside: Some(aside), file_replaced: true })

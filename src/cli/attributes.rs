@@ -35,18 +35,58 @@ pub fn parse(text: &str, schema: &ResourceSchema, bounds: Bounds) -> anyhow::Res
     let Some((path, value)) = split(text) else {
         return Err(Failure::usage(format!("`{text}` is not of the form ATTR=VALUE")).hint(EXAMPLES).into());
     };
-    let mut path = PatchPath::parse(path, bounds)
-        .map_err(|error| Failure::usage(format!("`{path}`: {error}")).hint(EXAMPLES))?;
-    qualify(&mut path.attr, schema);
-    let known = attribute(&path.attr, schema);
-    let operation = match value {
-        "" => json!({ "op": "remove", "path": path.to_string() }),
-        value => json!({ "op": "replace", "path": path.to_string(), "value": value_of(value, known) }),
-    };
-    let is_ours =
-        path.attr.urn.as_deref().is_none_or(|urn| schema.is_core(urn) || schema.extension(urn).is_some());
-    let unknown = (is_ours && known.is_none()).then(|| path.to_string());
-    Ok(Assignment { operation, unknown })
+    let target = Target::parse(path, schema, bounds)?;
+    let unknown = (!target.known).then(|| target.path.clone());
+    Ok(Assignment { operation: target.operation(value), unknown })
+}
+
+/// An ATTR, read: for one that is used for many values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The path of a PATCH, in the schema's case.
+    pub path: String,
+    /// Whether the schema it belongs to knows it, or is none of ours.
+    pub known: bool,
+    /// Whether it is one plain value, so that a text that looks like JSON is a text.
+    plain: bool,
+}
+
+impl Target {
+    /// Reads ATTR, as [`parse`] does.
+    ///
+    /// # Errors
+    /// When it is no path: wrong usage.
+    pub fn parse(text: &str, schema: &ResourceSchema, bounds: Bounds) -> anyhow::Result<Target> {
+        let mut path = PatchPath::parse(text, bounds)
+            .map_err(|error| Failure::usage(format!("`{text}`: {error}")).hint(EXAMPLES))?;
+        qualify(&mut path.attr, schema);
+        let known = attribute(&path.attr, schema);
+        let plain = known.is_some_and(|known| !known.multi_valued && known.data_type != Type::Complex);
+        let is_ours =
+            path.attr.urn.as_deref().is_none_or(|urn| schema.is_core(urn) || schema.extension(urn).is_some());
+        if let (None, Some(whole)) = (&path.attr.urn, schema.attribute(&path.attr.name)) {
+            path.attr.name.clone_from(&whole.name);
+        }
+        Ok(Target { known: known.is_some() || !is_ours, path: path.to_string(), plain })
+    }
+
+    /// The operation that gives it this value; the empty one takes it away.
+    pub fn operation(&self, value: &str) -> Value {
+        match value {
+            "" => json!({ "op": "remove", "path": self.path }),
+            value => json!({ "op": "replace", "path": self.path, "value": self.value_of(value) }),
+        }
+    }
+
+    fn value_of(&self, text: &str) -> Value {
+        if !self.plain
+            && text.trim_start().starts_with(['[', '{'])
+            && let Ok(value @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str(text)
+        {
+            return value;
+        }
+        Value::String(text.to_owned())
+    }
 }
 
 /// What the operations make of a resource that is yet to be created.
@@ -127,7 +167,7 @@ fn flatten(path: &str, value: &Value, lines: &mut Vec<(String, String)>) {
 }
 
 /// The element's type, when no other element has it.
-fn only_type<'a>(element: &'a Value, elements: &[Value]) -> Option<&'a str> {
+pub fn only_type<'a>(element: &'a Value, elements: &[Value]) -> Option<&'a str> {
     let kind = element["type"].as_str()?;
     let is_same =
         |other: &&Value| other["type"].as_str().is_some_and(|other| other.eq_ignore_ascii_case(kind));
@@ -180,15 +220,6 @@ fn attribute<'a>(attr: &AttrPath, schema: &'a ResourceSchema) -> Option<&'a Attr
     match &attr.sub {
         Some(sub) => whole.sub(sub),
         None => Some(whole),
-    }
-}
-
-fn value_of(text: &str, attribute: Option<&Attribute>) -> Value {
-    let one_plain_value =
-        attribute.is_some_and(|known| !known.multi_valued && known.data_type != Type::Complex);
-    match serde_json::from_str::<Value>(text) {
-        Ok(value @ (Value::Array(_) | Value::Object(_))) if !one_plain_value => value,
-        _ => Value::String(text.to_owned()),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{self, Table};
 use crate::cli::session::{Session, text};
-use crate::cli::{Globals, attributes, user};
+use crate::cli::{Globals, attributes, transfer, user};
 use crate::config::TenantName;
 use crate::scim::Kind;
 
@@ -75,6 +75,12 @@ pub enum Command {
     /// Delete a group for good
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(Delete),
+    /// Write the groups of a tenant to a file, as CSV or NDJSON
+    #[command(after_help = transfer::GROUP_EXPORT)]
+    Export(transfer::GroupExport),
+    /// Make and change groups as a CSV or NDJSON file says
+    #[command(after_help = transfer::GROUP_IMPORT)]
+    Import(transfer::GroupImport),
 }
 
 /// Arguments of `group list`.
@@ -143,6 +149,8 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::AddMember(members) => add_member(&members, globals),
         Command::RemoveMember(members) => remove_member(&members, globals),
         Command::Delete(delete) => run_delete(&delete, globals),
+        Command::Export(export) => return transfer::run_group_export(&export, globals),
+        Command::Import(import) => return transfer::run_group_import(&import, globals),
     }?;
     Ok(ExitCode::SUCCESS)
 }

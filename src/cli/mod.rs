@@ -26,6 +26,7 @@ pub mod entitlement;
 pub mod backup;
 pub mod restore;
 pub mod progress;
+pub mod transfer;
 pub mod check;
 pub mod health;
 pub mod probe;

@@ -84,6 +84,37 @@ pub fn note(text: &str) {
     to_stderr(&format!("{}\n", clean(text)));
 }
 
+/// Where a stream of data for programs goes on stdout; once its reader has gone, nowhere.
+pub fn stream() -> impl Write {
+    std::io::BufWriter::new(Stream { gone: false })
+}
+
+struct Stream {
+    gone: bool,
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.gone {
+            return Ok(bytes.len());
+        }
+        match std::io::stdout().write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(bytes.len())
+            }
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match std::io::stdout().flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
 /// Data on stdout: one line as it stands, without control characters.
 ///
 /// # Errors

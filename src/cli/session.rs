@@ -11,6 +11,7 @@ use std::sync::Arc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use crate::backup;
 use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
@@ -80,6 +81,40 @@ impl Session {
             base_url: base_url(settings, tenant),
             users_page: USERS_PAGE,
         })
+    }
+
+    /// As [`Session::with`], on a copy of the tenant that goes when the folder is dropped: what is done is only tried.
+    ///
+    /// # Errors
+    /// As [`Session::with`], and when the copy cannot be made.
+    pub fn rehearsal(
+        settings: &Settings,
+        tenant: &TenantName,
+    ) -> anyhow::Result<(Session, tempfile::TempDir)> {
+        let data_dir = &settings.server.data_dir;
+        // On the same disk, readable by the same user alone.
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix(".rehearsal-");
+        let folder = if data_dir.is_dir() { folder.tempdir_in(data_dir) } else { folder.tempdir() }?;
+        let file = tenants::file_of(data_dir, tenant);
+        if file.exists() {
+            backup::copy(&file, &tenants::file_of(folder.path(), tenant))
+                .map_err(crate::cli::backup::refusal)?;
+        }
+        let mut settings = settings.clone();
+        settings.server.data_dir = folder.path().to_owned();
+        settings.server.durability = config::Durability::Normal;
+        Ok((Session::with(&settings, tenant)?, folder))
+    }
+
+    /// Imports rows in one transaction; see [`Directory::import`].
+    pub fn import(
+        &self,
+        kind: Kind,
+        rows: Vec<directory::Row>,
+        stop_at_error: bool,
+    ) -> Vec<Result<directory::Imported, directory::Error>> {
+        self.directory.import(&self.options, kind, rows, stop_at_error)
     }
 
     /// The tenant's name.
@@ -478,7 +513,7 @@ fn raw_query(parameters: &[(&str, &str)]) -> String {
 }
 
 /// What the operator is told of a refusal. The reason that a SCIM client never sees is for the operator.
-fn refusal(error: directory::Error) -> anyhow::Error {
+pub fn refusal(error: directory::Error) -> anyhow::Error {
     let failure = match error {
         directory::Error::Client(error) => {
             let failure = Failure::failed(error.detail);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::output::{self, Failure, Table};
 use crate::cli::session::{Session, text};
-use crate::cli::{Globals, attributes};
+use crate::cli::{Globals, attributes, transfer};
 use crate::config::TenantName;
 use crate::scim::Kind;
 use crate::scim::schema::ResourceSchema;
@@ -92,6 +92,12 @@ pub enum Command {
     /// Delete a user for good
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(Delete),
+    /// Write the users of a tenant to a file, as CSV or NDJSON
+    #[command(after_help = transfer::USER_EXPORT)]
+    Export(transfer::Export),
+    /// Make and change users as a CSV or NDJSON file says
+    #[command(after_help = transfer::USER_IMPORT)]
+    Import(transfer::Import),
 }
 
 /// Arguments of `user list`.
@@ -186,6 +192,8 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::Activate(one) => set_active(&one, true, globals),
         Command::Deactivate(one) => set_active(&one, false, globals),
         Command::Delete(delete) => run_delete(&delete, globals),
+        Command::Export(export) => return transfer::run_user_export(&export, globals),
+        Command::Import(import) => return transfer::run_user_import(&import, globals),
     }?;
     Ok(ExitCode::SUCCESS)
 }

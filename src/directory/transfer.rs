@@ -93,8 +93,15 @@ enum Ready {
 impl Directory {
     /// Imports rows in one transaction; a row that is refused undoes itself and nothing else. The resource that a row
     /// is about is the one with its id, else the one with its userName or displayName, else the one with its
-    /// externalId; where there is none, one is made. Blocks.
-    pub fn import(&self, options: &Options, kind: Kind, rows: Vec<Row>) -> Vec<Result<Imported, Error>> {
+    /// externalId; where there is none, one is made. With `stop_at_error`, rows after a refused one are refused, too.
+    /// Blocks.
+    pub fn import(
+        &self,
+        options: &Options,
+        kind: Kind,
+        rows: Vec<Row>,
+        stop_at_error: bool,
+    ) -> Vec<Result<Imported, Error>> {
         let write = Write {
             kind,
             schemas: std::sync::Arc::clone(self.schemas(options)),
@@ -109,7 +116,16 @@ impl Directory {
         };
         let prepared: Vec<Result<Prepared, Error>> =
             rows.into_iter().map(|row| write.prepare_row(row)).collect();
-        self.store.write(prepared, |_| ROW_TIME_MAX, |row, tx| write.import(tx, row?))
+        let refused = std::cell::Cell::new(false);
+        let run = |row: Result<Prepared, Error>, tx: &WriteTx<'_>| {
+            if stop_at_error && refused.get() {
+                return Err(scim::Error::invalid_value("A row before this one was refused.").into());
+            }
+            let imported = row.and_then(|row| write.import(tx, row));
+            refused.set(refused.get() || imported.is_err());
+            imported
+        };
+        self.store.write(prepared, |_| ROW_TIME_MAX, run)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole files of tenants: a copy of one that is in use, a look into one at rest, and the content of one put in the
 //! place of another's. How copies are named, packed and kept is told in `backup`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,6 +123,8 @@ pub fn replace(file: &Path, staged: &Path, aside: &Path) -> Result<(), Error> {
         Err(Error::Corrupt(_)) => copy_bytes(file, aside)?,
         kept => kept?,
     }
+    // SQLite does not write such a copy through to the disk, and what it is a copy of is about to go.
+    written_through(aside).map_err(|error| Error::Io(error.to_string()))?;
     while step(&backup, -1)? == StepResult::More {}
     drop(backup);
     // The log now holds the whole file. Where a reader is in the way it is written back later.
@@ -153,6 +156,14 @@ fn copy_bytes(file: &Path, aside: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn written_through(file: &Path) -> std::io::Result<()> {
+    File::open(file)?.sync_all()?;
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// SQLite refuses to change the page size of a file in WAL mode.

@@ -90,6 +90,9 @@ impl Tenants {
                 *self.backups.lock() = Known::default();
                 continue;
             };
+            if !self.has_work(&settings) {
+                continue;
+            }
             let tenants = Arc::clone(&self);
             let (done, ended) = oneshot::channel();
             let thread = std::thread::Builder::new().name("backup".to_owned()).spawn(move || {
@@ -108,6 +111,12 @@ impl Tenants {
     /// Closes tenants whose file is another one by now, as after a restore over a file that could not be read.
     fn close_replaced(&self) {
         self.open.close_where(run::Tenant::is_replaced);
+    }
+
+    /// Whether anything may be due, as far as memory tells.
+    fn has_work(&self, settings: &BackupSettings) -> bool {
+        let is_new = self.backups.lock().to.as_ref() != Some(&settings.to);
+        is_new || self.snapshot().settings().tenants.keys().any(|tenant| self.is_due(settings, tenant))
     }
 
     /// Makes what is due, one tenant after the other, while the settings stay the same.

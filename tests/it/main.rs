@@ -37,6 +37,7 @@ mod live;
 mod tokens;
 mod faults;
 mod backup;
+mod transfer;
 mod properties;
 mod cli;
 mod docs;
