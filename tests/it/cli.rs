@@ -231,7 +231,7 @@ fn tokens_are_listed_and_revoked() {
     let table = folder.done(&["token", "list", "acme"]);
     assert!(table.starts_with("TENANT  TOKEN  ACCESS      CREATED"), "{table}");
     assert_eq!(row(&table, "acme    okta")[4..], ["never", "valid", "-", "-"]);
-    assert_eq!(row(&table, "acme    audit")[4..], ["2100-01-01T00:00:00Z", "valid", "-"]);
+    assert_eq!(row(&table, "acme    audit")[4..], ["2100-01-01T00:00:00Z", "valid", "-", "-"]);
     let listed = folder.json(&["token", "list"]);
     assert_eq!(listed[1]["name"], "audit");
     assert_eq!(listed[1]["access"], "read-only");
