@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 0 | [`scim`] | RFC 7643 and 7644 as pure functions from values to values |
 //! | 0 | [`clock`] | the only reader of time |
+//! | 0 | [`version`] | which build this is |
 //! | 1 | [`secret`] | API tokens: text form, Argon2id, constant-time comparison |
 //! | 1 | [`config`] | the text of `tenants.toml` to checked settings, and edits of that text |
 //! | 1 | [`metrics`] | what is counted, and its text |
@@ -22,6 +23,7 @@
 
 pub mod scim;
 pub mod clock;
+pub mod version;
 pub mod secret;
 pub mod config;
 pub mod metrics;

@@ -5,10 +5,10 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Settings;
 use crate::telemetry;
@@ -31,6 +31,9 @@ pub mod check;
 pub mod health;
 pub mod probe;
 pub mod route;
+pub mod completions;
+pub mod man;
+pub mod version;
 pub mod session;
 pub mod attributes;
 
@@ -50,12 +53,13 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration";
 
 #[derive(Debug, Parser)]
-#[command(name = "ici-scim", version, about = ABOUT, after_help = AFTER_HELP)]
+#[command(name = "ici-scim", version = version::short(), long_version = version::long(), about = ABOUT, after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
-    /// The configuration file
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "ICI_SCIM_CONFIG", default_value = "tenants.toml", hide_env_values = true)]
-    config: PathBuf,
+    /// The configuration file [default: tenants.toml in the current folder, or else
+    /// /etc/ici-scim/tenants.toml]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "ICI_SCIM_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
 
     /// The folder with the tenants' files [default: `data_dir` of the configuration]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "ICI_SCIM_DATA_DIR", hide_env_values = true)]
@@ -121,6 +125,10 @@ enum Command {
     Probe(probe::Command),
     /// Make the configuration of a proxy that sends each tenant to its machine
     Route(route::Command),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Command),
+    /// Print the manual page of a command, or write those of all
+    Man(man::Command),
 }
 
 /// What every command is told.
@@ -164,6 +172,21 @@ pub fn run() -> ExitCode {
     run_command(Cli::parse()).unwrap_or_else(|error| output::report(&error))
 }
 
+/// The configuration in the folder in which a command is given.
+const HERE: &str = "tenants.toml";
+
+/// Where the Debian package keeps the configuration.
+const INSTALLED: &str = "/etc/ici-scim/tenants.toml";
+
+/// The file that is meant when none is named: the one here, or the installed one where there is none here.
+///
+/// Who `begins` makes a new one here, whatever is installed.
+fn default_configuration(begins: bool, here: &Path, installed: &Path) -> PathBuf {
+    // One that may not be looked at is there: better an error that says so than one that names another file.
+    let is_installed = installed.try_exists().unwrap_or(true);
+    if begins || here.exists() || !is_installed { here.to_owned() } else { installed.to_owned() }
+}
+
 fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
     let serves = matches!(cli.command, Command::Serve(_) | Command::Quickstart(_));
     let log = cli.log.as_deref().unwrap_or(if serves { "info" } else { "warn" });
@@ -173,8 +196,11 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
     });
     let writing = if serves { telemetry::Writing::Apart } else { telemetry::Writing::AtOnce };
     let _last_lines = telemetry::start(log, format, writing).map_err(output::Failure::usage)?;
+    let begins = matches!(cli.command, Command::Quickstart(_));
     let globals = Globals {
-        config: cli.config,
+        config: cli
+            .config
+            .unwrap_or_else(|| default_configuration(begins, Path::new(HERE), Path::new(INSTALLED))),
         overrides: Overrides { public_url: cli.public_url, data_dir: cli.data_dir, ..Overrides::default() },
         json: cli.json,
     };
@@ -193,13 +219,14 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Health(command) => health::run(&command, &globals),
         Command::Probe(command) => probe::run(&command, &globals),
         Command::Route(command) => route::run(&command, &globals),
+        Command::Completions(command) => completions::run(&command, Cli::command()),
+        Command::Man(command) => man::run(&command, Cli::command(), &globals),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_sound() {
@@ -211,7 +238,19 @@ mod tests {
         for arguments in
             [["ici-scim", "--config", "x.toml", "serve"], ["ici-scim", "serve", "--config", "x.toml"]]
         {
-            assert_eq!(Cli::parse_from(arguments).config, PathBuf::from("x.toml"));
+            assert_eq!(Cli::parse_from(arguments).config, Some(PathBuf::from("x.toml")));
         }
+    }
+
+    #[test]
+    fn the_installed_configuration_is_taken_where_none_is_here_and_none_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, installed) = (folder.path().join("here.toml"), folder.path().join("installed.toml"));
+        assert_eq!(default_configuration(false, &here, &installed), here);
+        std::fs::write(&installed, "").unwrap();
+        assert_eq!(default_configuration(false, &here, &installed), installed);
+        assert_eq!(default_configuration(true, &here, &installed), here);
+        std::fs::write(&here, "").unwrap();
+        assert_eq!(default_configuration(false, &here, &installed), here);
     }
 }

@@ -16,10 +16,7 @@ pub(super) fn tell(page: &mut Page<'_>, started_ms: i64) -> fmt::Result {
     page.info(
         "ici_scim_build",
         "Which program this is",
-        &[
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("commit", option_env!("ICI_SCIM_COMMIT").unwrap_or("unknown")),
-        ],
+        &[("version", env!("CARGO_PKG_VERSION")), ("commit", crate::version::COMMIT.unwrap_or("unknown"))],
     )?;
     let started = whole(u64::try_from(started_ms).unwrap_or(0)) / 1e3;
     page.gauge("process_start_time_seconds", "When the server began, in seconds since 1970", started)?;

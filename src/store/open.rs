@@ -1,6 +1,6 @@
 //! How a tenant's file is opened: whose it is, which schema it has, which settings its connections get.
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,16 @@ pub(super) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0005_lists.sql")),
     M::up(include_str!("../../schema/tenant/0006_spans.sql")),
 ];
+
+/// The schema version to which files are brought when they are opened: the number of migrations.
+pub fn schema_version() -> usize {
+    MIGRATIONS.len()
+}
+
+/// The version of SQLite that is built in, such as `3.50.2`.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
 
 /// The length of a key in the table `keys`.
 pub(super) const KEY_BYTES: usize = 32;
@@ -112,13 +122,26 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
 }
 
 /// A new file is for the server's user alone, whatever the mask says: it holds personal data. SQLite gives the
-/// files beside it the same mode. One that is there keeps the mode its operator gave it.
+/// files beside it the same mode and owner. One that is there keeps the mode its operator gave it.
 fn make_private(file: &Path) -> std::io::Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    match made {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop),
+    let made = match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    };
+    give_to_owner_of_folder(&made, file)
+}
+
+/// Root's commands must not make files that the server's user cannot open.
+fn give_to_owner_of_folder(made: &std::fs::File, file: &Path) -> std::io::Result<()> {
+    let own = made.metadata()?;
+    let Some(folder) = file.parent() else { return Ok(()) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = std::fs::metadata(folder)?;
+    if own.uid() == 0 && folder.uid() != 0 {
+        std::os::unix::fs::fchown(made, Some(folder.uid()), Some(folder.gid()))?;
     }
+    Ok(())
 }
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {

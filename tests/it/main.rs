@@ -54,3 +54,5 @@ mod ops;
 mod metrics;
 mod tls;
 mod sockets;
+mod upgrade;
+mod packages;

@@ -1,0 +1,36 @@
+//! `ici-scim completions`: what a shell needs to complete commands and flags.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use clap_complete::Shell;
+
+use crate::cli::output;
+
+const EXAMPLES: &str = "\
+The Debian package installs those of bash, fish and zsh.
+
+Examples:
+  ici-scim completions bash > ~/.local/share/bash-completion/completions/ici-scim
+  ici-scim completions fish > ~/.config/fish/completions/ici-scim.fish
+  ici-scim completions zsh > ~/.zfunc/_ici-scim     with ~/.zfunc in zsh's fpath";
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Command {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script; `all` is the whole command line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run(command: &Command, mut all: clap::Command) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(command.shell, &mut all, "ici-scim", &mut script);
+    output::page(&String::from_utf8(script).context("cannot make the script")?)?;
+    Ok(ExitCode::SUCCESS)
+}
