@@ -12,9 +12,9 @@ const EXAMPLES: &str = "\
 The Debian package installs those of bash, fish and zsh.
 
 Examples:
-  ici-scim completions bash > ~/.local/share/bash-completion/completions/ici-scim
-  ici-scim completions fish > ~/.config/fish/completions/ici-scim.fish
-  ici-scim completions zsh > ~/.zfunc/_ici-scim     with ~/.zfunc in zsh's fpath";
+  ici-scim completions bash > ici-scim.bash   # to ~/.local/share/bash-completion/completions/ici-scim
+  ici-scim completions fish > ici-scim.fish   # to ~/.config/fish/completions
+  ici-scim completions zsh > _ici-scim        # to a folder of fpath";
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]

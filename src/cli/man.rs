@@ -18,8 +18,8 @@ const EXAMPLES: &str = "\
 The Debian package installs all pages: man ici-scim, man ici-scim-token-new.
 
 Examples:
-  ici-scim man token new > token-new.1        then: man ./token-new.1
-  ici-scim man --to man1                      all pages, one file each";
+  ici-scim man token new > token-new.1   # then: man ./token-new.1
+  ici-scim man --to man1                 # all pages, one file each";
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]

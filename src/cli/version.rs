@@ -1,7 +1,7 @@
 //! What `-V` and `--version` print: one line for people and scripts, more for a report of a fault.
 
+use crate::directory;
 use crate::scim::datetime;
-use crate::store;
 use crate::version;
 
 /// Characters of a commit that are shown in the one line.
@@ -35,8 +35,8 @@ pub fn long() -> String {
         short(),
         version::TARGET,
         version::PROFILE,
-        store::sqlite_version(),
-        store::schema_version(),
+        directory::sqlite_version(),
+        directory::schema_version(),
     )
 }
 
@@ -55,6 +55,6 @@ mod tests {
     fn the_line_begins_with_the_version_and_the_long_form_with_the_line() {
         assert!(short().starts_with(concat!(env!("CARGO_PKG_VERSION"), " (")), "{}", short());
         assert!(long().starts_with(&format!("{}\ncommit: ", short())), "{}", long());
-        assert!(long().ends_with(&format!("\nschema of tenants' files: {}", store::schema_version())));
+        assert!(long().ends_with(&format!("\nschema of tenants' files: {}", directory::schema_version())));
     }
 }

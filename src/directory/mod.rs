@@ -36,6 +36,9 @@ mod write;
 pub use catalog::Put;
 pub use error::Error;
 pub use parts::{Part, TakeParts};
+// What `--version` tells of the files below.
+pub use crate::store::copy::schema_version;
+pub use crate::store::sqlite_version;
 pub use transfer::{Content, Imported, Members, Outcome, Row};
 
 /// Bodies up to this size are parsed where the request came in; larger ones elsewhere.

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use events::{Action, Event, NewEvent};
 pub use list::{Page, PageAt, Selection};
 pub use members::{BadMember, MemberChanges};
-pub use open::{PoolThreads, schema_version, sqlite_version};
+pub use open::{PoolThreads, sqlite_version};
 pub use resources::{Key, NewResource, Record, Seen};
 
 /// The most connections that read one tenant's file at once.

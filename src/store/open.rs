@@ -30,11 +30,6 @@ pub(super) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../schema/tenant/0006_spans.sql")),
 ];
 
-/// The schema version to which files are brought when they are opened: the number of migrations.
-pub fn schema_version() -> usize {
-    MIGRATIONS.len()
-}
-
 /// The version of SQLite that is built in, such as `3.50.2`.
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()
