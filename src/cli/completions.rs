@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 The Debian package installs those of bash, fish and zsh.
 
 Examples:
-  ici-scim completions bash > ici-scim.bash   # to ~/.local/share/bash-completion/completions/ici-scim
+  ici-scim completions bash > ici-scim.bash   # to ~/.local/share/bash-completion/completions
   ici-scim completions fish > ici-scim.fish   # to ~/.config/fish/completions
   ici-scim completions zsh > _ici-scim        # to a folder of fpath";
 
