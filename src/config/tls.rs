@@ -119,8 +119,8 @@ impl TlsSettings {
             }
             TlsSource::Acme(acme) => {
                 absolute(acme.cache_dir.get_or_insert_with(|| data_dir.join("acme")));
-                acme.ca_file.as_mut().map(absolute);
-                acme.external_account.as_mut().map(|account| absolute(&mut account.key_file));
+                let key_file = acme.external_account.as_mut().map(|account| &mut account.key_file);
+                acme.ca_file.iter_mut().chain(key_file).for_each(absolute);
             }
         }
     }
