@@ -22,7 +22,7 @@ use crate::scim::query::{self, PageBounds, Query};
 use crate::scim::schema::{ResourceSchema, Schemas};
 use crate::scim::{self, Kind, Profile, ScimType, resource};
 use crate::secret;
-use crate::store::{self, PoolThreads, ReadTx, Store, WriteTx};
+use crate::store::{self, PoolThreads, ReadTx, Statements, Store, WriteTx};
 
 mod bulk;
 mod catalog;
@@ -177,6 +177,7 @@ pub struct ReadWork {
     time_max: Duration,
     /// The tenant's own; `None` for those that all share.
     schemas: Option<Arc<Schemas>>,
+    statements: Option<Statements>,
     run: ReadRun,
 }
 
@@ -187,7 +188,13 @@ impl ReadWork {
     }
 
     fn new(short: bool, run: ReadRun) -> ReadWork {
-        ReadWork { short, time_max: Duration::MAX, schemas: None, run }
+        ReadWork { short, time_max: Duration::MAX, schemas: None, statements: None, run }
+    }
+
+    /// The same, which keeps the statements that it runs.
+    #[must_use]
+    pub fn keeping(self, statements: Statements) -> ReadWork {
+        ReadWork { statements: Some(statements), ..self }
     }
 
     /// The same, given up after a time, by the schemas of a tenant with these options.
@@ -205,9 +212,16 @@ pub struct WriteWork {
     request_max: Duration,
     /// How long it may hold the directory.
     hold_max: Duration,
+    statements: Option<Statements>,
 }
 
 impl WriteWork {
+    /// The same, which keeps the statements that it runs.
+    #[must_use]
+    pub fn keeping(self, statements: Statements) -> WriteWork {
+        WriteWork { statements: Some(statements), ..self }
+    }
+
     /// How long it may take, now that its turn has come.
     fn time_max(&self) -> Duration {
         self.hold_max.min(self.request_max.saturating_sub(self.asked.elapsed()))
@@ -398,6 +412,7 @@ impl Directory {
             asked,
             request_max: Duration::from_secs(options.limits.request_s),
             hold_max: Duration::from_millis(options.limits.write_ms_max),
+            statements: None,
         }))
     }
 
@@ -410,6 +425,9 @@ impl Directory {
     }
 
     fn run_read(&self, work: &ReadWork, tx: &ReadTx<'_>, parts: &mut Parts<'_>) -> Result<Answer, Error> {
+        if let Some(statements) = &work.statements {
+            tx.keep_statements(statements);
+        }
         (work.run)(tx, work.schemas.as_ref().unwrap_or(&self.shared.schemas), parts)
     }
 
@@ -433,8 +451,20 @@ impl Directory {
     pub fn write(&self, works: Vec<WriteWork>) -> Vec<Result<Answer, Error>> {
         self.store.write(works, WriteWork::time_max, |work, tx| {
             tx.check_time()?;
+            if let Some(statements) = &work.statements {
+                tx.keep_statements(statements);
+            }
             (work.run)(tx)
         })
+    }
+
+    /// How SQLite goes about the statements of a piece of work, without a value of any; empty when there were none.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn plan(&self, statements: &Statements) -> Result<String, Error> {
+        Ok(self.store.plan(statements)?)
     }
 
     /// Prepares a request and does it at once: the command line's way. Blocks.

@@ -17,7 +17,7 @@ mod page;
 mod requests;
 
 pub use histogram::{Histogram, WRITES_BOUNDS};
-pub use page::{MEDIA_TYPE, Page, text};
+pub use page::{MEDIA_TYPE, PLAIN_MEDIA_TYPE, Page, plain, text};
 pub use requests::{NO_ROUTE, NO_TENANT, OTHER_TENANTS, TenantCounters};
 
 /// All that one server counts.
@@ -188,6 +188,24 @@ pub fn whole(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_thousand_tenants_are_told_and_no_more_than_there_are_places_for() {
+        let metrics = Arc::new(Metrics::default());
+        for number in 0..10_000 {
+            let tenant = metrics.tenant(&format!("t{number}").parse().unwrap(), 5_000);
+            for route in Route::ALL.iter().take(8) {
+                tenant.count(Some(*route), Some(200));
+                tenant.count(Some(*route), Some(404));
+            }
+        }
+        let text = text(move |page| metrics.tell(page)).unwrap();
+        let samples = text.lines().filter(|line| line.starts_with("ici_scim_requests_total{")).count();
+        assert_eq!(samples, (5_000 + 1) * 16);
+        let others = "ici_scim_requests_total{tenant=\"_other\",route=\"schemas\",status=\"404\"} 5000\n";
+        assert!(text.contains(others));
+        assert!(text.len() < 8 * 1024 * 1024, "{} bytes", text.len());
+    }
 
     #[test]
     fn a_request_is_told_with_its_tenant_route_and_status() {

@@ -15,6 +15,9 @@ use crate::metrics::histogram::Histogram;
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The media type of [`plain`].
+pub const PLAIN_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// What metrics are written on. Names are given in full, without `_total`; help is a sentence without its full stop.
 #[derive(Debug)]
 pub struct Page<'a>(DescriptorEncoder<'a>);
@@ -137,6 +140,33 @@ pub fn text(
     Ok(text)
 }
 
+/// The same text in the form that Prometheus had before OpenMetrics, which some collectors still ask for: a counter is
+/// called by its whole name, there is no kind `info`, and no end mark.
+pub fn plain(openmetrics: &str) -> String {
+    let mut plain = String::with_capacity(openmetrics.len() + openmetrics.len() / 64);
+    let mut help = None;
+    for line in openmetrics.lines() {
+        if let Some(told) = line.strip_prefix("# HELP ") {
+            help = told.split_once(' ');
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|told| told.split_once(' '))
+        {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", kind),
+                "info" => ("_info", "gauge"),
+                _ => ("", kind),
+            };
+            if let Some((_, words)) = help.take() {
+                plain.push_str(&format!("# HELP {name}{suffix} {words}\n"));
+            }
+            plain.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+        } else if line != "# EOF" {
+            plain.push_str(line);
+            plain.push('\n');
+        }
+    }
+    plain
+}
+
 struct Telling<F>(F);
 
 impl<F> fmt::Debug for Telling<F> {
@@ -193,5 +223,26 @@ f_bucket{le=\"+Inf\"} 1
 # EOF
 ";
         assert_eq!(text.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_older_form_calls_counters_by_their_whole_name_and_has_no_info() {
+        let text = text(|page| {
+            page.counter("a", "Help me", 3)?;
+            page.info("b", "Help", &[("version", "1.0")])?;
+            page.gauge("c", "Help", 1.0)
+        });
+        let expected = "\
+# HELP a_total Help me
+# TYPE a_total counter
+a_total 3
+# HELP b_info Help
+# TYPE b_info gauge
+b_info{version=\"1.0\"} 1
+# HELP c Help
+# TYPE c gauge
+c 1.0
+";
+        assert_eq!(plain(&text.unwrap()), expected);
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -41,6 +41,7 @@ const PAGE_BYTES: usize = 4096;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OPENMETRICS: HeaderValue = HeaderValue::from_static(metrics::MEDIA_TYPE);
+const PLAIN_METRICS: HeaderValue = HeaderValue::from_static(metrics::PLAIN_MEDIA_TYPE);
 
 /// What the answers are made from.
 pub struct Ops {
@@ -105,7 +106,7 @@ impl Ops {
         let answer = match request.uri().path() {
             "/healthz" => self.healthz().await,
             "/readyz" => self.readyz().await,
-            "/metrics" => self.metrics().await,
+            "/metrics" => self.metrics(wants_plain(request.headers())).await,
             _ => answer(
                 StatusCode::NOT_FOUND,
                 TEXT,
@@ -157,13 +158,16 @@ impl Ops {
         answer(status, JSON, format!("{body:#}\n"))
     }
 
-    async fn metrics(self: &Arc<Self>) -> Response<String> {
+    async fn metrics(self: &Arc<Self>, plain: bool) -> Response<String> {
         // The semaphore is never closed.
         let _place = self.telling.acquire().await;
         let ops = Arc::clone(self);
-        let told = tokio::task::spawn_blocking(move || metrics::text(move |page| ops.tell(page)));
+        let told = tokio::task::spawn_blocking(move || {
+            let text = metrics::text(move |page| ops.tell(page))?;
+            Ok::<_, std::fmt::Error>(if plain { metrics::plain(&text) } else { text })
+        });
         match told.await {
-            Ok(Ok(text)) => answer(StatusCode::OK, OPENMETRICS, text),
+            Ok(Ok(text)) => answer(StatusCode::OK, if plain { PLAIN_METRICS } else { OPENMETRICS }, text),
             _ => answer_of(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be written.\n"),
         }
     }
@@ -174,6 +178,17 @@ impl Ops {
         page.gauge("ici_scim_serving", "1 until the server begins to stop", f64::from(u8::from(ready)))?;
         process::tell(page, self.started_ms)
     }
+}
+
+/// Whether a client asks for the form that Prometheus had before OpenMetrics, and not for that one too.
+fn wants_plain(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let (mut plain, mut openmetrics) = (false, false);
+    for value in accepted {
+        plain |= value.contains("text/plain");
+        openmetrics |= value.contains("application/openmetrics-text");
+    }
+    plain && !openmetrics
 }
 
 /// What is in force of the configuration, and what is wrong with the file as it is now.

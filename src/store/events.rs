@@ -104,19 +104,18 @@ impl WriteTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn event(&self, event: &NewEvent<'_>) -> Result<i64, Error> {
-        self.connection
-            .prepare_cached(
-                "INSERT INTO events (at_ms, actor, action, kind, resource_id, changed)
+        self.prepare(
+            "INSERT INTO events (at_ms, actor, action, kind, resource_id, changed)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                event.at_ms,
-                event.actor,
-                event.action.as_str(),
-                kind_code(event.kind),
-                event.resource_id,
-                event.changed.to_string()
-            ])?;
+        )?
+        .execute(params![
+            event.at_ms,
+            event.actor,
+            event.action.as_str(),
+            kind_code(event.kind),
+            event.resource_id,
+            event.changed.to_string()
+        ])?;
         Ok(self.connection.last_insert_rowid())
     }
 }

@@ -202,10 +202,10 @@ impl WriteTx<'_> {
         members: &[MemberRef],
         changes: &mut MemberChanges,
     ) -> Result<Result<(), BadMember>, Error> {
-        let mut insert = self.connection.prepare_cached(
+        let mut insert = self.prepare(
             "INSERT INTO members (grp, member, display) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
-        let mut rename = self.connection.prepare_cached(
+        let mut rename = self.prepare(
             "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
         )?;
         for (index, member) in members.iter().enumerate() {
@@ -234,7 +234,7 @@ impl WriteTx<'_> {
         ids: &[String],
         changes: &mut MemberChanges,
     ) -> Result<(), Error> {
-        let mut delete = self.connection.prepare_cached(
+        let mut delete = self.prepare(
             "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)
              RETURNING display",
         )?;
@@ -277,7 +277,7 @@ impl WriteTx<'_> {
         display: Option<&str>,
         changes: &mut MemberChanges,
     ) -> Result<usize, Error> {
-        let mut rename = self.connection.prepare_cached(
+        let mut rename = self.prepare(
             "UPDATE members SET display = ?3 WHERE grp = ?1 AND member = ?2 AND display IS NOT ?3",
         )?;
         let chosen = self.members_where(group, predicate, base_url)?;
@@ -300,10 +300,9 @@ impl WriteTx<'_> {
         members: &[MemberRef],
         changes: &mut MemberChanges,
     ) -> Result<Result<(), BadMember>, Error> {
-        self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
-        let mut want = self.connection.prepare_cached(
-            "INSERT OR IGNORE INTO temp.wanted (member, display, named) VALUES (?1, ?2, ?3)",
-        )?;
+        self.prepare("DELETE FROM temp.wanted")?.execute([])?;
+        let mut want =
+            self.prepare("INSERT OR IGNORE INTO temp.wanted (member, display, named) VALUES (?1, ?2, ?3)")?;
         for (index, member) in members.iter().enumerate() {
             self.look_at_time(index)?;
             let found = match self.find_member(group, &member.id)? {
@@ -324,26 +323,23 @@ impl WriteTx<'_> {
             group,
             |id, display| changes.note_added(&id, display.as_deref()),
         )?;
-        self.connection
-            .prepare_cached(
-                "DELETE FROM members WHERE grp = ?1 AND member NOT IN (SELECT member FROM temp.wanted)",
-            )?
-            .execute([group])?;
+        self.prepare(
+            "DELETE FROM members WHERE grp = ?1 AND member NOT IN (SELECT member FROM temp.wanted)",
+        )?
+        .execute([group])?;
         changes.renamed += self
-            .connection
-            .prepare_cached(
+            .prepare(
                 "UPDATE members SET display = w.display FROM temp.wanted AS w
                   WHERE members.grp = ?1 AND members.member = w.member AND w.named = 1
                     AND members.display IS NOT w.display",
             )?
             .execute([group])?;
-        self.connection
-            .prepare_cached(
+        self.prepare(
                 "INSERT INTO members (grp, member, display) SELECT ?1, member, display FROM temp.wanted WHERE true
                      ON CONFLICT DO NOTHING",
             )?
             .execute([group])?;
-        self.connection.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
+        self.prepare("DELETE FROM temp.wanted")?.execute([])?;
         Ok(Ok(()))
     }
 
@@ -357,7 +353,7 @@ impl WriteTx<'_> {
         group: i64,
         mut note: impl FnMut(String, Option<String>),
     ) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.prepare(sql)?;
         let mut rows = statement.query([group])?;
         while let Some(row) = rows.next()? {
             note(row.get(0)?, row.get(1)?);

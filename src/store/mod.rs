@@ -30,6 +30,7 @@ mod sorted;
 mod uniques;
 mod entries;
 mod events;
+mod statements;
 mod filter_sql;
 
 pub use entries::PutEntry;
@@ -39,6 +40,7 @@ pub use list::{Page, PageAt, Selection};
 pub use members::{BadMember, MemberChanges};
 pub use open::{PoolThreads, sqlite_version};
 pub use resources::{Key, NewResource, Record, Seen};
+pub use statements::Statements;
 
 /// The most connections that read one tenant's file at once.
 const READERS_MAX: u32 = 12;
@@ -158,7 +160,7 @@ impl Store {
         for job in jobs {
             let savepoint = Savepoint::begin(&transaction)?;
             let tx = WriteTx {
-                read: ReadTx { connection: &transaction, snapshot: RefCell::new(Snapshot::Writing) },
+                read: ReadTx::new(&transaction, Snapshot::Writing),
                 watch: Stopwatch::start(),
                 time_max: time_max(&job),
             };
@@ -200,7 +202,7 @@ fn bounded<T, E: From<Error>>(
     let bound = connection.progress_handler(steps, Some(look));
     let answer = bound
         .map_err(|error| E::from(Error::from(error)))
-        .and_then(|()| read(&ReadTx { connection, snapshot: RefCell::new(Snapshot::None) }));
+        .and_then(|()| read(&ReadTx::new(connection, Snapshot::None)));
     let unbound = connection.progress_handler(0, None::<fn() -> bool>);
     if stopped.load(Ordering::Relaxed) || unbound.is_err() { Bounded::Stopped } else { Bounded::Done(answer) }
 }
@@ -269,14 +271,28 @@ impl<'c> Savepoint<'c> {
 pub struct ReadTx<'c> {
     connection: &'c Connection,
     snapshot: RefCell<Snapshot<'c>>,
+    /// Where the statements are kept that it runs.
+    statements: RefCell<Option<Statements>>,
 }
 
 impl<'c> ReadTx<'c> {
+    fn new(connection: &'c Connection, snapshot: Snapshot<'c>) -> ReadTx<'c> {
+        ReadTx { connection, snapshot: RefCell::new(snapshot), statements: RefCell::new(None) }
+    }
+
+    /// From now on the texts of the statements that it runs are kept there.
+    pub fn keep_statements(&self, statements: &Statements) {
+        self.statements.replace(Some(statements.clone()));
+    }
+
     /// A statement of this snapshot, from the connection's cache.
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, Error> {
         let mut snapshot = self.snapshot.borrow_mut();
         if matches!(*snapshot, Snapshot::None) {
             *snapshot = Snapshot::Transaction(Reading::begin(self.connection)?);
+        }
+        if let Some(statements) = &*self.statements.borrow() {
+            statements.note(sql);
         }
         Ok(self.connection.prepare_cached(sql)?)
     }

@@ -292,24 +292,23 @@ impl WriteTx<'_> {
     /// [`Error::Conflict`] when the name or the id is taken; else when SQLite fails.
     pub fn insert(&self, new: &NewResource<'_>) -> Result<i64, Error> {
         let keys = Keys::of(new.kind, new.doc);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO resources (kind, id, name, name_key, display_key, external_id, active,
+        self.prepare(
+            "INSERT INTO resources (kind, id, name, name_key, display_key, external_id, active,
                                         created_ms, modified_ms, version, doc)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                kind_code(new.kind),
-                new.id,
-                keys.name,
-                keys.name_key,
-                keys.display_key,
-                keys.external_id,
-                keys.active,
-                new.now_ms,
-                new.version,
-                new.text
-            ])?;
+        )?
+        .execute(params![
+            kind_code(new.kind),
+            new.id,
+            keys.name,
+            keys.name_key,
+            keys.display_key,
+            keys.external_id,
+            keys.active,
+            new.now_ms,
+            new.version,
+            new.text
+        ])?;
         let seq = self.connection.last_insert_rowid();
         self.put_emails(seq, new.doc)?;
         Ok(seq)
@@ -329,27 +328,24 @@ impl WriteTx<'_> {
     ) -> Result<(), Error> {
         let keys = Keys::of(record.kind, doc);
         // Columns that stay the same are named as well: SQLite leaves an index alone whose columns do not change.
-        self.connection
-            .prepare_cached(
-                "UPDATE resources SET name = ?2, name_key = ?3, display_key = ?4, external_id = ?5, active = ?6,
+        self.prepare(
+            "UPDATE resources SET name = ?2, name_key = ?3, display_key = ?4, external_id = ?5, active = ?6,
                                       modified_ms = ?7, version = ?8, doc = ?9
                   WHERE seq = ?1",
-            )?
-            .execute(params![
-                record.seq,
-                keys.name,
-                keys.name_key,
-                keys.display_key,
-                keys.external_id,
-                keys.active,
-                now_ms,
-                version,
-                text
-            ])?;
+        )?
+        .execute(params![
+            record.seq,
+            keys.name,
+            keys.name_key,
+            keys.display_key,
+            keys.external_id,
+            keys.active,
+            now_ms,
+            version,
+            text
+        ])?;
         if record.kind == Kind::User {
-            self.connection
-                .prepare_cached("DELETE FROM emails WHERE resource = ?1")?
-                .execute([record.seq])?;
+            self.prepare("DELETE FROM emails WHERE resource = ?1")?.execute([record.seq])?;
             self.put_emails(record.seq, doc)?;
         }
         Ok(())
@@ -360,8 +356,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn touch(&self, seq: i64, now_ms: i64, version: i64) -> Result<(), Error> {
-        self.connection
-            .prepare_cached("UPDATE resources SET modified_ms = ?2, version = ?3 WHERE seq = ?1")?
+        self.prepare("UPDATE resources SET modified_ms = ?2, version = ?3 WHERE seq = ?1")?
             .execute(params![seq, now_ms, version])?;
         Ok(())
     }
@@ -371,16 +366,14 @@ impl WriteTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn delete(&self, record: &Record, now_ms: i64, version: i64) -> Result<(), Error> {
-        self.connection
-            .prepare_cached(
-                "UPDATE resources SET modified_ms = ?2, version = ?3
+        self.prepare(
+            "UPDATE resources SET modified_ms = ?2, version = ?3
                   WHERE seq IN (SELECT grp FROM members WHERE member = ?1)",
-            )?
-            .execute(params![record.seq, now_ms, version])?;
-        self.connection
-            .prepare_cached("INSERT INTO tombstones (id, kind, name, deleted_ms) VALUES (?1, ?2, ?3, ?4)")?
+        )?
+        .execute(params![record.seq, now_ms, version])?;
+        self.prepare("INSERT INTO tombstones (id, kind, name, deleted_ms) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![record.id, kind_code(record.kind), record.name, now_ms])?;
-        self.connection.prepare_cached("DELETE FROM resources WHERE seq = ?1")?.execute([record.seq])?;
+        self.prepare("DELETE FROM resources WHERE seq = ?1")?.execute([record.seq])?;
         Ok(())
     }
 
@@ -391,21 +384,17 @@ impl WriteTx<'_> {
     pub fn set_password_hash(&self, seq: i64, hash: Option<&str>) -> Result<(), Error> {
         match hash {
             Some(hash) => self
-                .connection
-                .prepare_cached("INSERT OR REPLACE INTO passwords (resource, hash) VALUES (?1, ?2)")?
+                .prepare("INSERT OR REPLACE INTO passwords (resource, hash) VALUES (?1, ?2)")?
                 .execute(params![seq, hash])?,
-            None => {
-                self.connection.prepare_cached("DELETE FROM passwords WHERE resource = ?1")?.execute([seq])?
-            }
+            None => self.prepare("DELETE FROM passwords WHERE resource = ?1")?.execute([seq])?,
         };
         Ok(())
     }
 
     fn put_emails(&self, seq: i64, doc: &Map<String, Value>) -> Result<(), Error> {
         let Some(emails) = doc.get("emails").and_then(Value::as_array) else { return Ok(()) };
-        let mut statement = self
-            .connection
-            .prepare_cached("INSERT INTO emails (resource, value_key, type_key) VALUES (?1, ?2, ?3)")?;
+        let mut statement =
+            self.prepare("INSERT INTO emails (resource, value_key, type_key) VALUES (?1, ?2, ?3)")?;
         for email in emails {
             let text = |name: &str| email.get(name).and_then(Value::as_str).map(fold::fold);
             if let Some(value) = text("value") {

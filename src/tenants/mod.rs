@@ -35,6 +35,7 @@ mod schemas;
 mod snapshot;
 mod status;
 mod tell;
+mod trail;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,7 @@ pub use reload::{ReloadSummary, Watch};
 pub use schemas::{OwnSchemas, SchemaFault, schemas_of};
 pub use snapshot::Snapshot;
 pub use status::{ConfigFault, ConfigStatus};
+pub use trail::Trail;
 
 /// Mode of a data folder that is made: what lies in it is personal data.
 const DATA_DIR_MODE: u32 = 0o700;

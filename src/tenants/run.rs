@@ -21,6 +21,7 @@ use crate::tenants::open::Lease;
 use crate::tenants::parts::{self, Answered};
 use crate::tenants::queue::{Bounds, Queue, Refused};
 use crate::tenants::snapshot::Snapshot;
+use crate::tenants::trail::Trail;
 use crate::tenants::{Tenants, open_file};
 
 /// Most hops of one tenant at once, not counting its commits.
@@ -54,6 +55,11 @@ impl Tenant {
         })
     }
 
+    /// The directory.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Does writes in one commit, and counts it.
     fn commit(&self, works: Vec<WriteWork>) -> Vec<Result<Answer, Error>> {
         self.metrics.commit_writes.observe_count(u64::try_from(works.len()).unwrap_or(u64::MAX));
@@ -84,7 +90,13 @@ impl Tenants {
     /// What the directory refuses; 429 when too many writes wait or this one waited for too long;
     /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next
     /// request.
-    pub async fn run(&self, snapshot: &Arc<Snapshot>, caller: &Caller, ask: Ask) -> Result<Answered, Error> {
+    pub async fn run(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        caller: &Caller,
+        ask: Ask,
+        trail: &Trail,
+    ) -> Result<Answered, Error> {
         let Some(options) = snapshot.options(&caller.tenant) else {
             return Err(internal("the caller is of another configuration"));
         };
@@ -96,7 +108,7 @@ impl Tenants {
         };
         let actor = Actor::Token(Arc::clone(&caller.token));
         if !tenant.directory.prepare_is_short(&options, &ask) {
-            return Box::pin(prepare_elsewhere(tenant, options, actor, ask)).await.map(Answered::from);
+            return Box::pin(prepare_elsewhere(tenant, options, actor, ask, trail)).await.map(Answered::from);
         }
         match tenant.directory.prepare(&options, &actor, ask)? {
             Work::Ready(answer) => Ok(answer.into()),
@@ -104,10 +116,16 @@ impl Tenants {
                 let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
                 match in_place {
                     Some(answer) => answer.map(Answered::from),
-                    None => Box::pin(read_elsewhere(tenant, work)).await,
+                    None => {
+                        let work = work.keeping(trail.begin(&tenant));
+                        Box::pin(read_elsewhere(tenant, work)).await
+                    }
                 }
             }
-            Work::Write(work) => Box::pin(write(tenant, work, options.limits)).await.map(Answered::from),
+            Work::Write(work) => {
+                let work = work.keeping(trail.begin(&tenant));
+                Box::pin(write(tenant, work, options.limits)).await.map(Answered::from)
+            }
         }
     }
 
@@ -127,12 +145,13 @@ async fn prepare_elsewhere(
     options: Options,
     actor: Actor,
     ask: Ask,
+    trail: &Trail,
 ) -> Result<Answer, Error> {
-    let (there, limits) = (tenant.clone(), options.limits);
+    let (there, limits, statements) = (tenant.clone(), options.limits, trail.begin(&tenant));
     let prepared = hop(&tenant, move || match there.directory.prepare(&options, &actor, ask)? {
         Work::Ready(answer) => Ok(Done::Answer(answer)),
-        Work::Read(work) => there.directory.read(&work).map(Done::Answer),
-        Work::Write(work) => Ok(Done::Prepared(work)),
+        Work::Read(work) => there.directory.read(&work.keeping(statements)).map(Done::Answer),
+        Work::Write(work) => Ok(Done::Prepared(work.keeping(statements))),
     });
     match prepared.await? {
         Done::Answer(answer) => Ok(answer),

@@ -19,7 +19,7 @@ use crate::scim::endpoint::Operation;
 use crate::secret::{TokenHash, TokenText};
 use crate::tenants::auth::{Caller, Refusal};
 use crate::tenants::gate::WAITING_MAX;
-use crate::tenants::{LastUsed, Overrides, ReloadSummary, Tenants, open_directory};
+use crate::tenants::{LastUsed, Overrides, ReloadSummary, Tenants, Trail, open_directory};
 
 /// 2026-01-01T00:00:00Z
 const NOW_MS: i64 = 1_767_225_600_000;
@@ -415,12 +415,15 @@ async fn a_tenants_file_is_made_with_its_first_request_and_tenants_are_apart() {
     let acme = shown(&tenants, "acme", bench.acme.expose()).await.unwrap();
     let globex = shown(&tenants, "globex", bench.globex.expose()).await.unwrap();
     assert!(!bench.folder.path().join("data").exists());
-    assert_eq!(tenants.run(&snapshot, &acme, create(ADA)).await.unwrap().answer.status, 201);
+    assert_eq!(
+        tenants.run(&snapshot, &acme, create(ADA), &Trail::default()).await.unwrap().answer.status,
+        201
+    );
     assert!(bench.folder.path().join("data/acme.sqlite").exists());
     assert!(!bench.folder.path().join("data/globex.sqlite").exists());
     let list = || ask(Operation::List(Kind::User), "");
-    assert_eq!(total(&tenants.run(&snapshot, &acme, list()).await.unwrap().answer), 1);
-    assert_eq!(total(&tenants.run(&snapshot, &globex, list()).await.unwrap().answer), 0);
+    assert_eq!(total(&tenants.run(&snapshot, &acme, list(), &Trail::default()).await.unwrap().answer), 1);
+    assert_eq!(total(&tenants.run(&snapshot, &globex, list(), &Trail::default()).await.unwrap().answer), 0);
     // The command line sees the same, with the server running.
     let settings = tenants.snapshot().settings().clone();
     let directory = open_directory(&settings, &acme.tenant, bench.clock.clone()).unwrap();
@@ -444,7 +447,7 @@ async fn concurrent_writes_are_all_done_and_each_is_answered_for_itself() {
             );
             tokio::spawn(async move {
                 let ask = Ask { body: body.into(), ..create("") };
-                tenants.run(&tenants.snapshot(), &caller, ask).await
+                tenants.run(&tenants.snapshot(), &caller, ask, &Trail::default()).await
             })
         })
         .collect();
@@ -458,7 +461,10 @@ async fn concurrent_writes_are_all_done_and_each_is_answered_for_itself() {
     }
     assert_eq!((made, refused), (50, 50));
     let list = ask(Operation::List(Kind::User), "");
-    assert_eq!(total(&tenants.run(&tenants.snapshot(), &caller, list).await.unwrap().answer), 50);
+    assert_eq!(
+        total(&tenants.run(&tenants.snapshot(), &caller, list, &Trail::default()).await.unwrap().answer),
+        50
+    );
 }
 
 #[tokio::test]
@@ -468,7 +474,10 @@ async fn a_large_body_is_prepared_elsewhere_and_done_all_the_same() {
     let caller = shown(&tenants, "acme", bench.acme.expose()).await.unwrap();
     let padded = ADA.replace('}', &(" ".repeat(20_000) + "}"));
     let ask = Ask { body: padded.into(), ..create("") };
-    assert_eq!(tenants.run(&tenants.snapshot(), &caller, ask).await.unwrap().answer.status, 201);
+    assert_eq!(
+        tenants.run(&tenants.snapshot(), &caller, ask, &Trail::default()).await.unwrap().answer.status,
+        201
+    );
 }
 
 #[tokio::test]
@@ -481,13 +490,16 @@ async fn a_file_that_cannot_be_opened_is_tried_again_with_the_next_request() {
     fs::write(data.join("acme.sqlite"), "this is no database, and long enough to be seen as none".repeat(99))
         .unwrap();
     let list = || ask(Operation::List(Kind::User), "");
-    let error = tenants.run(&tenants.snapshot(), &caller, list()).await.unwrap_err();
+    let error = tenants.run(&tenants.snapshot(), &caller, list(), &Trail::default()).await.unwrap_err();
     assert!(
         matches!(&error, directory::Error::Unavailable { reason } if reason.contains("acme.sqlite")),
         "{error}"
     );
     fs::remove_file(data.join("acme.sqlite")).unwrap();
-    assert_eq!(total(&tenants.run(&tenants.snapshot(), &caller, list()).await.unwrap().answer), 0);
+    assert_eq!(
+        total(&tenants.run(&tenants.snapshot(), &caller, list(), &Trail::default()).await.unwrap().answer),
+        0
+    );
 }
 
 #[tokio::test]
@@ -496,13 +508,16 @@ async fn a_request_outlives_the_removal_of_its_tenant() {
     let tenants = bench.tenants();
     let before = tenants.snapshot();
     let caller = shown(&tenants, "acme", bench.acme.expose()).await.unwrap();
-    assert_eq!(tenants.run(&before, &caller, create(ADA)).await.unwrap().answer.status, 201);
+    assert_eq!(
+        tenants.run(&before, &caller, create(ADA), &Trail::default()).await.unwrap().answer.status,
+        201
+    );
     bench.write("[tenants.globex]\n");
     tenants.reload().unwrap();
     let list = || ask(Operation::List(Kind::User), "");
-    assert_eq!(total(&tenants.run(&before, &caller, list()).await.unwrap().answer), 1);
+    assert_eq!(total(&tenants.run(&before, &caller, list(), &Trail::default()).await.unwrap().answer), 1);
     // With the configuration of now there is no such tenant.
-    let now = tenants.run(&tenants.snapshot(), &caller, list()).await;
+    let now = tenants.run(&tenants.snapshot(), &caller, list(), &Trail::default()).await;
     assert!(matches!(now, Err(directory::Error::Internal { .. })));
 }
 

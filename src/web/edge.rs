@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::clock::Stopwatch;
 use crate::scim::Error;
 use crate::scim::route::Route;
-use crate::tenants::Caller;
+use crate::tenants::{Caller, Trail};
 use crate::web::reply::Reply;
 use crate::web::{Peer, Request, Site};
 
@@ -77,11 +77,14 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let record = &self.record;
+        let record = &mut self.record;
         let duration = record.stopwatch.elapsed();
         record.log(duration);
         let tenant = record.caller.as_ref().map(|caller| &*caller.counters);
         self.site.tenants.metrics().request(tenant, record.route, record.status, duration);
+        if record.slow_ms > 0 && duration >= Duration::from_millis(record.slow_ms) {
+            record.log_slow(duration);
+        }
     }
 }
 
@@ -98,6 +101,9 @@ pub(super) struct Record {
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: usize,
+    /// From how many milliseconds on it is logged as slow; 0 for never.
+    slow_ms: u64,
+    trail: Trail,
 }
 
 impl Record {
@@ -112,6 +118,8 @@ impl Record {
             status: None,
             bytes_in: 0,
             bytes_out: 0,
+            slow_ms: 0,
+            trail: Trail::default(),
         }
     }
 
@@ -140,6 +148,16 @@ impl Record {
         self.route = Some(route);
     }
 
+    /// Notes from how many milliseconds on it is to be logged as slow; 0 for never.
+    pub(super) fn set_slow_ms(&mut self, slow_ms: u64) {
+        self.slow_ms = slow_ms;
+    }
+
+    /// What it leaves behind in its tenant's directory.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
     /// Notes how much of the body was read.
     pub(super) fn set_bytes_in(&mut self, bytes: u64) {
         self.bytes_in = bytes;
@@ -152,6 +170,17 @@ impl Record {
 
     fn tenant(&self) -> Option<&str> {
         self.caller.as_ref().map(|caller| caller.tenant.as_str())
+    }
+
+    /// Logs it once more, with how SQLite went about it.
+    fn log_slow(&mut self, duration: Duration) {
+        let (request_id, route) = (self.request_id, self.route.map(Route::label));
+        let tenant = self.caller.as_ref().map(|caller| caller.tenant.clone());
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        std::mem::take(&mut self.trail).explain(move |plan| {
+            let (request_id, tenant) = (request_id.as_str(), tenant.as_ref().map(TenantName::as_str));
+            tracing::warn!(request_id, tenant, route, duration_us, plan, "slow request");
+        });
     }
 
     fn log(&self, duration: Duration) {

@@ -81,6 +81,7 @@ impl Asked<'_> {
     {
         let limits = snapshot.settings().server.limits;
         let deadline = record.deadline(Duration::from_secs(limits.request_s));
+        record.set_slow_ms(snapshot.settings().server.ops.slow_request_ms);
 
         let path = address::fold(self.head.path());
         let Some((tenant, rest)) = address::split(&path) else {
@@ -136,7 +137,9 @@ impl Asked<'_> {
             if_none_match: list(&self.head.headers, IF_NONE_MATCH),
             base_url: self.base_url(site, snapshot, &caller),
         };
-        match tokio::time::timeout_at(deadline, site.tenants.run(snapshot, &caller, ask)).await {
+        match tokio::time::timeout_at(deadline, site.tenants.run(snapshot, &caller, ask, record.trail()))
+            .await
+        {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => {
                 if let Some(reason) = error.reason() {

@@ -1,6 +1,7 @@
 //! `/metrics`: what is told there is true, bounded, and holds nothing that is nobody's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::ops::{address_of, ask};
 use crate::support::{Config, Server, TenantConfig, Token, okta, until};
@@ -18,6 +19,52 @@ fn scrape(server: &Server) -> BTreeMap<String, f64> {
 
 fn value(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
     *samples.get(name).unwrap_or_else(|| panic!("no {name} among {:?}", samples.keys()))
+}
+
+/// The names of samples that may be told, by the lines that declare a metric.
+fn declared(server: &Server) -> BTreeSet<String> {
+    let (_, _, text) = ask(address_of(server), "GET", "/metrics");
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let suffixes = |kind: &str| match kind {
+        "counter" => vec!["_total"],
+        "info" => vec!["_info"],
+        "histogram" => vec!["_bucket", "_sum", "_count"],
+        _ => vec![""],
+    };
+    kinds
+        .flat_map(|(name, kind)| suffixes(kind).into_iter().map(move |suffix| format!("{name}{suffix}")))
+        .collect()
+}
+
+/// Every word of a text that could be a metric's name.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    words.filter(|word| word.starts_with("ici_scim_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_dashboard_the_alerts_and_the_page_name_what_is_told_and_the_page_all_of_it() {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let told = declared(&Server::start(&Config::new()));
+    for path in ["packaging/grafana/ici-scim.json", "packaging/prometheus/alerts.yml"] {
+        let text = read(path);
+        let names = named(&text);
+        assert!(names.len() > 10, "{path}");
+        for name in names {
+            assert!(told.contains(name), "{path} names {name}");
+        }
+    }
+    let page = read("docs/operations.md");
+    let told: BTreeSet<&str> = told
+        .iter()
+        .filter(|name| name.starts_with("ici_scim_") && !name.ends_with("_sum") && !name.ends_with("_count"))
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+        .collect();
+    let section = page.split("\n### Metrics\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let listed: BTreeSet<&str> =
+        named(section).into_iter().filter(|name| name.starts_with("ici_scim_")).collect();
+    assert_eq!(listed, told);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::raw::{self, Connection};
 use crate::support::server::{BINARY, clean_environment, run_to_end};
-use crate::support::{Config, PATIENCE, Server, Token, until};
+use crate::support::{Config, PATIENCE, Server, Token, okta, until};
 
 /// Where a server serves health and metrics.
 pub(crate) fn address_of(server: &Server) -> SocketAddr {
@@ -165,4 +165,62 @@ fn a_taken_address_stops_the_start_only_where_somebody_chose_it() {
     let server = Server::start_without_ops(&Config::acme(&Token::new("okta")));
     let told = server.log().wait_for_message("health and metrics are not served");
     assert_eq!((&told["level"], &told["address"]), (&"WARN".into(), &"127.0.0.1:8081".into()));
+}
+
+#[test]
+fn a_slow_request_is_logged_with_the_plan_of_its_queries_and_without_a_value() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token).server("slow_request_ms", "1"));
+    let client = server.client("acme", &token);
+    let operations: Vec<Value> = (0..200)
+        .map(|number| {
+            let data = okta::user(&format!("slow{number}@x.test"));
+            serde_json::json!({ "method": "POST", "path": "/Users", "bulkId": number.to_string(), "data": data })
+        })
+        .collect();
+    let bulk = serde_json::json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations
+    });
+    let slow = |id: &str| -> Option<Value> {
+        let text = server.log().text();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.into_iter().find(|event| event["message"] == "slow request" && event["request_id"] == id)
+    };
+    let reply = client.post("/Bulk", bulk).expect(200);
+    let id = reply.header("x-request-id").unwrap().to_owned();
+    until("the write is logged as slow", || slow(&id).is_some());
+    let told = slow(&id).unwrap();
+    assert_eq!(
+        (&told["level"], &told["tenant"], &told["route"]),
+        (&"WARN".into(), &"acme".into(), &"bulk".into())
+    );
+    assert!(told["duration_us"].as_u64().unwrap() >= 1000);
+    assert!(told["plan"].as_str().unwrap().contains("USING INDEX"), "{told}");
+
+    // How long a list takes is not ours to say: one of them is slow enough.
+    let mut ids = Vec::new();
+    let filter = "title%20co%20%22hushhush%22%20or%20nickName%20ew%20%22hushhush%22";
+    until("a list is logged as slow", || {
+        let reply = client.get(&format!("/Users?filter={filter}")).expect(200);
+        ids.push(reply.header("x-request-id").unwrap().to_owned());
+        ids.iter().any(|id| slow(id).is_some())
+    });
+    let told = ids.iter().find_map(|id| slow(id)).unwrap();
+    assert_eq!(told["route"], "list_users");
+    assert!(told["plan"].as_str().unwrap().contains("resources"), "{told}");
+    let text = server.log().text();
+    assert!(!text.contains("hushhush") && !text.contains("x.test"), "no value is logged");
+}
+
+#[test]
+fn no_request_is_slow_where_that_is_off() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token).server("slow_request_ms", "0"));
+    let client = server.client("acme", &token);
+    client.create("/Users", okta::user("mia@x.test"));
+    let (log, _) = {
+        client.get("/Users").expect(200);
+        server.stop_and_take_log()
+    };
+    assert!(!log.contains("slow request"), "{log}");
 }

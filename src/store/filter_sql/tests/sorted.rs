@@ -28,7 +28,7 @@ fn selection(query: &Query, at: PageAt, count: u32) -> Selection<'_> {
 }
 
 fn page(connection: &Connection, selection: &Selection<'_>) -> Page {
-    ReadTx { connection, snapshot: RefCell::new(Snapshot::None) }.page(selection).unwrap()
+    ReadTx::new(connection, Snapshot::None).page(selection).unwrap()
 }
 
 fn ids(page: &Page) -> Vec<&str> {
