@@ -92,6 +92,10 @@ impl Tenants {
         match &result {
             Ok(summary) => {
                 self.status.taken(self.clock.now_ms());
+                // The first look reads what is in force already.
+                if *summary != ReloadSummary::default() {
+                    self.metrics.reloads.add_one();
+                }
                 log(summary);
             }
             Err(problem) => self.refused(problem),
@@ -130,7 +134,6 @@ impl Tenants {
         summary.other_settings_changed |= !own.is_same(before.own());
         let after = Arc::new(Snapshot::new(settings, own, Some(&before)));
         self.current.store(Arc::clone(&after));
-        self.metrics.reloads.add_one();
         self.metrics.keep_only(|name| after.settings().tenants.contains_key(name));
         // After the swap: who opens a tenant looks at the snapshot in force.
         self.open.keep_only(|name| after.settings().tenants.contains_key(name));

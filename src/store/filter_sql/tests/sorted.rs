@@ -1,6 +1,5 @@
 //! Sorted pages, found by index or by place, are those of the plain reading in memory.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::*;
