@@ -15,7 +15,7 @@ use crate::cli::Globals;
 use crate::cli::output::Failure;
 use crate::clock::SystemClock;
 use crate::config::{self, OpsListen, ServerSettings, Settings};
-use crate::server::{Entrance, Inherited, Listener, Loops, Ops, StopSignals, Tls};
+use crate::server::{Entrance, Inherited, Keeper, Listener, Loops, Ops, StopSignals, Tls};
 use crate::tenants::{Tenants, take_data_dir};
 
 const AFTER_HELP: &str = "\
@@ -171,7 +171,7 @@ impl Server {
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
             let mut signals = StopSignals::listen().context("cannot take over the signals")?;
             let loops = Loops::start().context("cannot start the threads of the server")?;
-            let ops = Ops::new(Arc::clone(&tenants), &loops);
+            let ops = Ops::new(Arc::clone(&tenants), &loops, self.entrance.tls.as_ref().map(Keeper::tls));
             if let Some(listener) = self.ops {
                 let address = listener.local_addr().context("cannot tell the address of ops_listen")?;
                 tokio::spawn(Arc::clone(&ops).serve(listener));

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub connections: Counter,
     /// Connections that have ended.
     pub connections_ended: Counter,
+    /// Connections that were closed at once, since their address had as many as it may.
+    pub connections_refused: Counter,
     /// Configurations that came into force after the first.
     pub reloads: Counter,
     /// Configurations that were faulty and changed nothing.
@@ -58,6 +60,7 @@ impl Default for Metrics {
             token_checks_refused: Counter::default(),
             connections: Counter::default(),
             connections_ended: Counter::default(),
+            connections_refused: Counter::default(),
             reloads: Counter::default(),
             reloads_failed: Counter::default(),
         }
@@ -140,6 +143,11 @@ impl Metrics {
             "ici_scim_connections_open",
             "Connections that are open",
             whole(accepted.saturating_sub(ended)),
+        )?;
+        page.counter(
+            "ici_scim_connections_refused",
+            "Connections that were closed at once, since their address had as many as it may",
+            self.connections_refused.get(),
         )?;
         let reloads = [("in_force", self.reloads.get()), ("faulty", self.reloads_failed.get())];
         page.counters(

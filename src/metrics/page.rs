@@ -83,6 +83,15 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
 
+    /// A gauge that may have no value.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn gauge_if(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        value.map_or(Ok(()), |value| metric.encode_gauge(&value))
+    }
+
     /// A histogram with labels.
     ///
     /// # Errors

@@ -102,7 +102,10 @@ pub async fn run(
                 failing = false;
                 let snapshot = tenants.snapshot();
                 let server = &snapshot.settings().server;
-                let Ok(place) = addresses.place(&accepted, server) else { continue };
+                let Ok(place) = addresses.place(&accepted, server) else {
+                    tenants.metrics().connections_refused.add_one();
+                    continue;
+                };
                 let open = Open::count(tenants.metrics());
                 let handshakes = tls.as_ref().map(|tls| tls.handshakes());
                 let mut stop = stopping.subscribe();

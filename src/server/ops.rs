@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::{self, Page};
 use crate::scim::datetime;
-use crate::server::process;
+use crate::server::{Tls, process};
 use crate::tenants::Tenants;
 
 /// Most connections at once: a machine or two asks, and not more often than every few seconds.
@@ -52,17 +52,20 @@ pub struct Ops {
     /// One text of the metrics at a time: ten thousand tenants' takes memory.
     telling: Semaphore,
     started_ms: i64,
+    /// What the server ends TLS with, if it does.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Ops {
     /// For a server of these tenants, whose connections are served by `loops`.
-    pub fn new(tenants: Arc<Tenants>, loops: &super::Loops) -> Arc<Ops> {
+    pub fn new(tenants: Arc<Tenants>, loops: &super::Loops, tls: Option<Arc<Tls>>) -> Arc<Ops> {
         Arc::new(Ops {
             tenants,
             loops: loops.handles(),
             stopping: AtomicBool::new(false),
             telling: Semaphore::new(1),
             started_ms: SystemClock.now_ms(),
+            tls,
         })
     }
 
@@ -176,6 +179,14 @@ impl Ops {
         self.tenants.tell(page)?;
         let ready = !self.stopping.load(Ordering::Relaxed);
         page.gauge("ici_scim_serving", "1 until the server begins to stop", f64::from(u8::from(ready)))?;
+        let ends_ms = self.tls.as_ref().and_then(|tls| tls.presented.not_after_ms());
+        page.gauge_if(
+            "ici_scim_certificate_expiry_timestamp_seconds",
+            "When the certificate in force ends, in seconds since 1970",
+            ends_ms
+                .and_then(|ends_ms| u64::try_from(ends_ms).ok())
+                .map(|ends_ms| metrics::whole(ends_ms) / 1e3),
+        )?;
         process::tell(page, self.started_ms)
     }
 }

@@ -1,6 +1,7 @@
 //! What a handshake is answered with: the certificate in force, and what an ACME server is shown.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -24,6 +25,8 @@ pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 #[derive(Default)]
 pub(super) struct Presented {
     certificate: ArcSwapOption<CertifiedKey>,
+    /// When it ends, in milliseconds since 1970-01-01T00:00:00Z; 0 while there is none.
+    not_after_ms: AtomicI64,
     /// By name: what proves to an ACME server that the name is ours.
     alpn_proofs: Mutex<HashMap<String, Arc<CertifiedKey>>>,
     /// By token: the same over plain HTTP.
@@ -40,6 +43,12 @@ impl Presented {
     /// Serves this certificate from the next handshake on.
     pub(super) fn put(&self, certificate: &Certificate) {
         self.certificate.store(Some(Arc::clone(&certificate.key)));
+        self.not_after_ms.store(certificate.not_after_ms, Ordering::Relaxed);
+    }
+
+    /// When the certificate in force ends, in milliseconds since 1970-01-01T00:00:00Z.
+    pub(super) fn not_after_ms(&self) -> Option<i64> {
+        Some(self.not_after_ms.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
     /// Whether there is a certificate.

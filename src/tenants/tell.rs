@@ -33,6 +33,7 @@ impl Tenants {
             count(settings.server.limits.connections_max),
         )?;
         self.tell_tokens(page, ops.metrics_tenants_max)?;
+        self.tell_backups(page, ops.metrics_tenants_max)?;
         let status = self.config_status();
         page.gauge(
             "ici_scim_config_last_reload_successful",
@@ -43,6 +44,34 @@ impl Tenants {
             "ici_scim_config_last_reload_success_timestamp_seconds",
             "When the configuration in force was read, in seconds since 1970",
             seconds(status.read_ms),
+        )
+    }
+
+    /// How old the backups are: of as many tenants as there are places for, the oldest first.
+    fn tell_backups(&self, page: &mut Page<'_>, tenants_max: usize) -> fmt::Result {
+        let backups = self.backups();
+        let missing = backups.values().filter(|status| status.newest_ms.is_none()).count();
+        page.gauge("ici_scim_backups_missing", "Tenants that have a file and no backup yet", count(missing))?;
+        page.counter(
+            "ici_scim_backup_failures",
+            "Scheduled backups that failed",
+            backups.values().map(|status| status.failures).sum(),
+        )?;
+        let mut newest: Vec<(i64, &str, u64)> = backups
+            .iter()
+            .filter_map(|(tenant, status)| Some((status.newest_ms?, tenant.as_str(), status.newest_bytes)))
+            .collect();
+        newest.sort_unstable();
+        newest.truncate(tenants_max);
+        page.gauges(
+            "ici_scim_backup_last_success_timestamp_seconds",
+            "When the newest good backup of a tenant was made, in seconds since 1970",
+            newest.iter().map(|(made_ms, tenant, _)| ([("tenant", *tenant)], seconds(*made_ms))),
+        )?;
+        page.gauges(
+            "ici_scim_backup_size_bytes",
+            "How large it is",
+            newest.iter().map(|(_, tenant, bytes)| ([("tenant", *tenant)], whole(*bytes))),
         )
     }
 
