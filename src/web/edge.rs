@@ -10,6 +10,7 @@ use futures_util::{FutureExt, Stream};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
+use crate::config::TenantName;
 use crate::scim::Error;
 use crate::scim::route::Route;
 use crate::tenants::{Caller, Trail};
