@@ -91,6 +91,7 @@ impl Filler {
             store_passwords: false,
             schemas: None,
             check_entitlements: false,
+            max_users: None,
         };
         Ok(Filler { directory, options })
     }

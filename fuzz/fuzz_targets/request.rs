@@ -41,7 +41,7 @@ impl Program {
         let token = TokenText::generate().expect("a token");
         let hash = TokenHash::hash(&token).expect("a hash");
         let text = format!(
-            "[server]\ndata_dir = {:?}\ndurability = \"normal\"\n[tenants.fuzz]\nstore_passwords = false\n\
+            "[server]\ndata_dir = {:?}\ndurability = \"normal\"\nrate_limit = \"off\"\n[tenants.fuzz]\nstore_passwords = false\n\
              [[tenants.fuzz.tokens]]\nname = \"fuzz\"\nhash = {:?}\n",
             folder.path().join("data"),
             hash.expose(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{self, Table};
 use crate::cli::session::{Session, text};
-use crate::cli::{Globals, attributes, transfer, user};
+use crate::cli::{Globals, attributes, transfer};
 use crate::config::TenantName;
 use crate::scim::Kind;
 
@@ -236,9 +236,7 @@ fn run_delete(delete: &Delete, globals: &Globals) -> anyhow::Result<()> {
     let session = Session::open(globals, &delete.one.tenant)?;
     let group = session.find(Kind::Group, &delete.one.group, &[ROW])?;
     let name = text(&group, "displayName")?;
-    if !delete.yes {
-        user::confirm(&format!("group {name} of tenant {}", session.tenant()))?;
-    }
+    output::confirm(&format!("delete group {name} of tenant {} for good", session.tenant()), delete.yes)?;
     session.delete(Kind::Group, &text(&group, "id")?)?;
     output::note(&format!("group {name} is deleted"));
     Ok(())

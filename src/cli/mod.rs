@@ -100,7 +100,7 @@ enum Command {
     /// Make, list and revoke the API tokens of a tenant
     #[command(subcommand)]
     Token(token::Command),
-    /// List and add tenants
+    /// List, add, pause and remove tenants
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// See and change the users of a tenant

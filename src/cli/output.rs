@@ -115,6 +115,28 @@ impl Write for Stream {
     }
 }
 
+/// Asks a person on a terminal before something is taken away; `yes` is the answer of who was asked before. `deed`
+/// begins like "delete user ada of tenant acme for good".
+///
+/// # Errors
+/// When the answer is no; or there is nobody to ask: exit code 2, with the flag that answers.
+pub fn confirm(deed: &str, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        let message = format!("to {deed} is to be confirmed, and there is no terminal to ask on");
+        return Err(Failure::usage(message).hint("--yes confirms it").into());
+    }
+    note(&format!("This will {deed}. Type yes to do so."));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::failed("nothing was changed").into()),
+    }
+}
+
 /// Data on stdout: one line as it stands, without control characters.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::cli::output::Failure;
 use crate::clock::SystemClock;
 use crate::config::{self, OpsListen, ServerSettings, Settings};
 use crate::server::{Entrance, Inherited, Keeper, Listener, Loops, Ops, StopSignals, Tls};
-use crate::tenants::{Tenants, take_data_dir};
+use crate::tenants::Tenants;
 
 const AFTER_HELP: &str = "\
 The server answers at http://ADDRESS/scim/v2/TENANT for every tenant of the configuration file, and takes a \
@@ -165,7 +165,7 @@ impl Server {
                 globals.overrides.clone(),
                 Arc::new(SystemClock),
             )?;
-            keep_to_the_end(take_data_dir(&tenants.snapshot().settings().server.data_dir)?);
+            keep_to_the_end(tenants.take_data_dir()?);
             let _watch = tenants.watch();
             let _backups = tenants.keep_backups();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;

@@ -72,6 +72,7 @@ impl Session {
             store_passwords: chosen.store_passwords,
             schemas: tenants::schemas_of(tenant, chosen)?,
             check_entitlements: chosen.check_entitlements,
+            max_users: chosen.life.max_users,
         };
         let directory = tenants::open_directory(settings, tenant, Arc::new(SystemClock)).map_err(refusal)?;
         Ok(Session {
@@ -315,6 +316,14 @@ impl Session {
         }
     }
 
+    /// How much the tenant's file holds, and when a client last changed it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn stats(&self) -> anyhow::Result<directory::Stats> {
+        self.directory.stats().map_err(refusal)
+    }
+
     fn list(&self, kind: Kind, query: &[(&str, &str)]) -> anyhow::Result<Value> {
         self.body(self.ask(Operation::List(kind), query, None)?)
     }
@@ -456,11 +465,16 @@ fn refused_edit(error: config::edit::Error) -> Failure {
         config::edit::Error::UnknownTenant { tenant, .. } => {
             Failure::failed(text).hint(format!("add it: `ici-scim tenant add {tenant}`"))
         }
-        config::edit::Error::TenantExists(_)
-        | config::edit::Error::UnknownToken { .. }
-        | config::edit::Error::TokenExists { .. }
-        | config::edit::Error::TooManyTokens(_)
-        | config::edit::Error::Form(_) => Failure::failed(text),
+        config::edit::Error::TenantExists(ref tenant) => {
+            let hint = format!("a token for it: `ici-scim token new {tenant} --name okta`");
+            Failure::failed(text).hint(hint)
+        }
+        config::edit::Error::UnknownToken { ref tenant, .. }
+        | config::edit::Error::TokenExists { ref tenant, .. }
+        | config::edit::Error::TooManyTokens(ref tenant) => {
+            Failure::failed(text).hint(format!("`ici-scim token list {tenant}` shows what there is"))
+        }
+        config::edit::Error::Form(_) => Failure::failed(text),
     }
 }
 

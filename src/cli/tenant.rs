@@ -1,4 +1,4 @@
-//! `ici-scim tenant`: which tenants the configuration has, and one more.
+//! `ici-scim tenant`: which tenants the configuration has, one more or one less, and what they are at.
 
 use std::process::ExitCode;
 
@@ -11,10 +11,18 @@ use crate::cli::{Globals, attributes, token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, TenantName};
 
+mod pause;
+mod remove;
+mod stats;
+
 const EXAMPLES: &str = "\
 Examples:
   ici-scim tenant list
-  ici-scim tenant add acme --name \"Acme Corp\"";
+  ici-scim tenant add acme --name \"Acme Corp\"
+  ici-scim tenant stats
+  ici-scim tenant pause acme
+  ici-scim tenant resume acme
+  ici-scim tenant remove acme";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -38,6 +46,18 @@ pub enum Command {
     /// Add a tenant to the configuration
     #[command(after_help = ADD_EXAMPLES)]
     Add(Add),
+    /// Show how much the tenants hold and when their clients last came
+    #[command(after_help = stats::EXAMPLES)]
+    Stats(stats::StatsArgs),
+    /// Turn a tenant's clients away for a while, and close its file
+    #[command(after_help = pause::PAUSE_EXAMPLES)]
+    Pause(pause::PauseArgs),
+    /// Take a paused tenant into service again
+    #[command(after_help = pause::RESUME_EXAMPLES)]
+    Resume(pause::ResumeArgs),
+    /// Take a tenant out of the configuration and its file out of the way
+    #[command(after_help = remove::EXAMPLES)]
+    Remove(remove::Remove),
 }
 
 /// Arguments of `tenant add`.
@@ -54,11 +74,16 @@ pub struct Add {
 /// Runs a command.
 ///
 /// # Errors
-/// When the configuration is wrong or cannot be written, or has the tenant already.
+/// When the configuration is wrong or cannot be written, has the tenant already or does not have it, or the server
+/// does not follow.
 pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     match command {
         Command::List => list(globals),
         Command::Add(add) => run_add(&add, globals),
+        Command::Stats(arguments) => stats::run(&arguments, globals),
+        Command::Pause(arguments) => pause::pause(&arguments, globals),
+        Command::Resume(arguments) => pause::resume(&arguments, globals),
+        Command::Remove(arguments) => remove::run(&arguments, globals),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,12 @@
 //! Every command asks the directory what an Okta app would ask, so the same rules hold and the same events are
 //! written.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::cli::output::{self, Failure, Table};
+use crate::cli::output::{self, Table};
 use crate::cli::session::{Session, text};
 use crate::cli::{Globals, attributes, transfer};
 use crate::config::TenantName;
@@ -316,33 +315,10 @@ fn run_delete(delete: &Delete, globals: &Globals) -> anyhow::Result<()> {
     let session = Session::open(globals, &delete.one.tenant)?;
     let user = session.find(Kind::User, &delete.one.user, &[("attributes", "userName")])?;
     let name = text(&user, "userName")?;
-    if !delete.yes {
-        confirm(&format!("user {name} of tenant {}", session.tenant()))?;
-    }
+    output::confirm(&format!("delete user {name} of tenant {} for good", session.tenant()), delete.yes)?;
     session.delete(Kind::User, &text(&user, "id")?)?;
     output::note(&format!("user {name} is deleted"));
     Ok(())
-}
-
-/// Asks a person on a terminal whether something may be deleted for good.
-///
-/// # Errors
-/// When the answer is no, or there is nobody to ask.
-pub fn confirm(what: &str) -> anyhow::Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "deleting {what} is to be confirmed, and there is no terminal to ask on"
-        ))
-        .hint("--yes confirms it")
-        .into());
-    }
-    output::note(&format!("Delete {what} for good? Type yes to do so."));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::failed("nothing is deleted").into()),
-    }
 }
 
 /// The assignments as PATCH operations. Attributes that no schema knows are kept for whoever sends them, so a slip

@@ -15,6 +15,10 @@ use crate::config::{
 };
 use crate::secret::TokenHash;
 
+mod tenant;
+
+pub use tenant::{remove_tenant, set_paused};
+
 /// The name that errors give the text; callers who have a file's name parse the text before they edit it.
 const FILE: &str = "tenants.toml";
 

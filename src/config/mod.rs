@@ -16,6 +16,7 @@ mod parse;
 mod read;
 mod server;
 mod tenant;
+mod tenant_life;
 mod tenant_name;
 mod tenant_schemas;
 mod tls;
@@ -34,6 +35,7 @@ pub use ops::{OpsListen, OpsSettings};
 pub use parse::{MainFile, TenantsFile, parse};
 pub use server::{Durability, ServerSettings, public_url};
 pub use tenant::{OnRecreate, OwnSchema, TenantSettings};
+pub use tenant_life::{Pause, RateLimit, TenantLife};
 pub use tenant_name::{BadTenantName, TenantName};
 pub use tls::{
     AcmeChallenge, AcmeSettings, ExternalAccount, LETS_ENCRYPT_URL, TlsSettings, TlsSource, TlsVersion,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::config::nodes::{self, NodeName};
 use crate::config::read::Section;
 use crate::config::{
-    BackupSettings, Error, Limits, Listen, OpsSettings, PATH_BYTES_MAX, TlsSettings, TlsSource,
-    TrustedProxies, backup, limits, ops,
+    BackupSettings, Error, Limits, Listen, OpsSettings, PATH_BYTES_MAX, RateLimit, TlsSettings, TlsSource,
+    TrustedProxies, backup, limits, ops, tenant_life,
 };
 
 /// The keys that are known here.
@@ -23,6 +23,7 @@ pub(super) const SERVER_KEYS: &[&str] = &[
     "slow_request_ms",
     "tls",
     "backup",
+    "rate_limit",
     "limits",
 ];
 
@@ -52,6 +53,8 @@ pub struct ServerSettings {
     /// The name of this node, where tenants are divided among several: then no tenant is served here that does not
     /// name it as its own. All are served unless set.
     pub node: Option<NodeName>,
+    /// How fast each tenant's clients may ask, where the tenant does not say otherwise.
+    pub rate_limit: RateLimit,
     /// `[server.limits]`
     pub limits: Limits,
 }
@@ -68,6 +71,7 @@ impl Default for ServerSettings {
             backup: None,
             tls: None,
             node: None,
+            rate_limit: RateLimit::default(),
             limits: Limits::default(),
         }
     }
@@ -165,6 +169,9 @@ pub(super) fn read(section: &Section<'_>) -> Result<ServerSettings, Error> {
         server.tls = Some(TlsSettings::read(&entry.table()?)?);
     }
     server.node = section.get("node").map(|entry| nodes::name(&entry)).transpose()?;
+    if let Some(entry) = section.get("rate_limit") {
+        server.rate_limit = tenant_life::rate_limit(&entry)?;
+    }
     if let Some(entry) = section.get("limits") {
         server.limits = limits::read(&entry.table()?)?;
     }

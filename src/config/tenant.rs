@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use crate::config::nodes::{self, NodeName};
 use crate::config::read::{Entry, Section};
 use crate::config::token::Hashes;
-use crate::config::{Error, TENANT_TOKENS_MAX, TokenSettings, tenant_schemas, token};
+use crate::config::{
+    Error, TENANT_TOKENS_MAX, TenantLife, TokenSettings, tenant_life, tenant_schemas, token,
+};
 use crate::scim::catalog::Catalog;
 use crate::scim::{Kind, Profile};
 
@@ -15,6 +17,9 @@ pub(super) const TENANT_KEYS: &[&str] = &[
     "profile",
     "on_recreate",
     "store_passwords",
+    "paused",
+    "max_users",
+    "rate_limit",
     "schemas",
     "entitlement_types",
     "role_types",
@@ -38,6 +43,8 @@ pub struct TenantSettings {
     pub on_recreate: OnRecreate,
     /// Whether passwords that Okta sends are kept, as Argon2id hashes; otherwise they are dropped.
     pub store_passwords: bool,
+    /// Whether it is paused, how many users it may have, how fast it may be asked.
+    pub life: TenantLife,
     /// Extension schemas of the tenant's own.
     pub schemas: Vec<OwnSchema>,
     /// Its resource types of entitlements, then those of roles.
@@ -103,6 +110,7 @@ pub(super) fn read(section: &Section<'_>, hashes: &mut Hashes) -> Result<TenantS
     if let Some(entry) = section.get("store_passwords") {
         tenant.store_passwords = entry.boolean()?;
     }
+    tenant.life = tenant_life::read(section)?;
     tenant_schemas::read(section, &mut tenant)?;
     tenant.node = section.get("node").map(|entry| nodes::name(&entry)).transpose()?;
     if let Some(entry) = section.get("tokens") {

@@ -24,6 +24,7 @@ use crate::scim::{self, Kind, Profile, ScimType, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Statements, Store, WriteTx};
 
+mod bounds;
 mod bulk;
 mod catalog;
 mod error;
@@ -33,6 +34,7 @@ mod read;
 mod transfer;
 mod write;
 
+pub use crate::store::Stats;
 pub use catalog::Put;
 pub use error::Error;
 pub use parts::{Part, TakeParts};
@@ -124,6 +126,8 @@ pub struct Options {
     pub schemas: Option<Arc<Schemas>>,
     /// Whether users can be given only what is in the tenant's catalogs.
     pub check_entitlements: bool,
+    /// Most active users; unbounded where there is none.
+    pub max_users: Option<u32>,
 }
 
 impl Options {
@@ -266,6 +270,14 @@ impl Directory {
     /// When the check cannot be made.
     pub fn quick_check(&self) -> Result<Vec<String>, Error> {
         Ok(self.store.quick_check()?)
+    }
+
+    /// How much the file holds, and when a client last changed it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        self.store.read(Duration::MAX, |tx| Ok(tx.stats()?))
     }
 
     /// Whether [`Directory::prepare`] is quick enough to be called where the request came in.

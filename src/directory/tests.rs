@@ -22,6 +22,7 @@ impl Fixture {
             store_passwords: false,
             schemas: None,
             check_entitlements: false,
+            max_users: None,
         };
         Fixture { directory, options, clock, _folder: folder }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::config::OnRecreate;
 use crate::directory::parts::Parts;
-use crate::directory::{Answer, Error, Options, catalog, read};
+use crate::directory::{Answer, Error, Options, bounds, catalog, read};
 use crate::scim::patch::{self, Effort, MemberChange, PatchOperation};
 use crate::scim::projection::{self, Projection};
 use crate::scim::resource::{self, Draft};
@@ -73,6 +73,9 @@ impl Write {
             };
         }
         let mut doc = self.with_active(draft.doc, true)?;
+        if self.kind == Kind::User && is_active(&doc) {
+            bounds::check_seat(tx, &self.options, "created")?;
+        }
         self.hold_to_schema(tx, None, &mut doc)?;
         let members = draft.members.unwrap_or_default();
         let id = uuid::Uuid::new_v4().to_string();
@@ -222,7 +225,10 @@ impl Write {
         let text = if doc_changed { Some(self.text_of(&doc, held.doc.len())?) } else { None };
         let attributes = differences(&before, &doc);
         let changed = changed(attributes.into_iter(), members, password.is_some());
-        let is_active = doc.get("active") == Some(&Value::Bool(true));
+        let is_active = is_active(&doc);
+        if self.kind == Kind::User && is_active && !held.active {
+            bounds::check_seat(tx, &self.options, "activated")?;
+        }
         let action = action.unwrap_or(match (held.active, is_active) {
             (true, false) if self.kind == Kind::User => Action::Deactivate,
             (false, true) if self.kind == Kind::User => Action::Activate,
@@ -375,6 +381,10 @@ pub(super) fn parse_doc(record: &Record) -> Result<Map<String, Value>, Error> {
         Ok(Value::Object(doc)) => Ok(doc),
         _ => Err(store::Error::Corrupt("a resource's document is no JSON object".to_owned()).into()),
     }
+}
+
+fn is_active(doc: &Map<String, Value>) -> bool {
+    doc.get("active") == Some(&Value::Bool(true))
 }
 
 /// The attributes that are in one document and not, or not so, in the other.

@@ -276,6 +276,15 @@ impl Error {
         error
     }
 
+    /// 429: the tenant is asked faster than it may be, with the seconds to wait.
+    pub fn too_fast(retry_after_s: u32) -> Error {
+        let seconds = if retry_after_s == 1 { "second" } else { "seconds" };
+        let detail = format!(
+            "More requests came for this tenant than it takes; try again in {retry_after_s} {seconds}."
+        );
+        Error { detail, ..Error::too_many_requests(retry_after_s) }
+    }
+
     /// 500: shows nothing but the id under which the log tells what happened.
     pub fn internal(request_id: &str) -> Error {
         Error::new(

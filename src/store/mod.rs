@@ -31,6 +31,7 @@ mod uniques;
 mod entries;
 mod events;
 mod statements;
+mod stats;
 mod filter_sql;
 
 pub use entries::PutEntry;
@@ -41,6 +42,7 @@ pub use members::{BadMember, MemberChanges};
 pub use open::{PoolThreads, sqlite_version};
 pub use resources::{Key, NewResource, Record, Seen};
 pub use statements::Statements;
+pub use stats::Stats;
 
 /// The most connections that read one tenant's file at once.
 const READERS_MAX: u32 = 12;

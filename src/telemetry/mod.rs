@@ -74,9 +74,12 @@ pub fn start(filter: &str, format: Option<Format>, writing: Writing) -> Result<L
     Ok(LastLines { _last: last })
 }
 
-/// Whether a stream is a terminal and the person has not asked for plain text (<https://no-color.org>).
+/// Whether a stream is a terminal that can show colours and the person has not asked for plain text
+/// (<https://no-color.org>, <https://bixense.com/clicolors>). Help texts follow the same rules, by clap.
 pub fn may_colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !plain && !is("CLICOLOR", "0") && !is("TERM", "dumb")
 }
 
 /// A plain level is meant for this program: what libraries say at `debug` is noise, and is not held to the rule

@@ -4,10 +4,11 @@
 //! finds out who asks ([`Tenants::authenticate`]) and has it done ([`Tenants::run`]). What is asked and
 //! answered is the directory's business, HTTP is `web`'s.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -20,9 +21,12 @@ use crate::secret::{self, DigestKey};
 pub mod config_file;
 pub mod config_set;
 mod auth;
+mod door;
 mod expiry;
 mod backups;
 mod gate;
+mod imports;
+mod in_service;
 mod last_used;
 mod look;
 mod open;
@@ -41,6 +45,8 @@ mod tests;
 
 pub use auth::{Caller, Refusal};
 pub use backups::{BackupKeeper, BackupStatus};
+pub use imports::last_import_ms;
+pub use in_service::{Entered, Told, told};
 pub use last_used::LastUsed;
 pub use overrides::{BadOverride, Overrides};
 pub use parts::{Answered, Rest};
@@ -52,6 +58,14 @@ pub use trail::Trail;
 
 /// Mode of a data folder that is made: what lies in it is personal data.
 const DATA_DIR_MODE: u32 = 0o700;
+
+/// How often it is written down when users were last listed, at most.
+const KEEP_IMPORTS_EVERY: Duration = Duration::from_secs(60);
+
+/// The file in the data folder that a server locks.
+const LOCK: &str = ".server.lock";
+/// How often a server tries to lock it; a command that looks whether there is a server has it for microseconds.
+const LOCK_LOOKS: u32 = 1000;
 
 /// All tenants of a server.
 pub struct Tenants {
@@ -71,6 +85,8 @@ pub struct Tenants {
     open: Arc<open::OpenTenants<run::Tenant>>,
     metrics: Arc<Metrics>,
     backups: backups::Backups,
+    in_service: Arc<in_service::InService>,
+    imports_kept: imports::Kept,
 }
 
 /// Why the tenants cannot be set up.
@@ -118,6 +134,8 @@ impl Tenants {
     ) -> Result<Arc<Tenants>, Error> {
         let settings = overrides.lay_over(settings, &config_file)?;
         let own = OwnSchemas::load(&settings, None)?;
+        let current = first_snapshot(settings, own);
+        let settings = current.settings();
         Ok(Arc::new(Tenants {
             data_dir: Arc::from(settings.server.data_dir.as_path()),
             looker: Mutex::new(look::Looker::new(config_file.clone())),
@@ -128,17 +146,38 @@ impl Tenants {
             clock,
             last_used: last_used::Keeper::new(&settings.server.data_dir),
             expiry: Mutex::default(),
-            current: ArcSwap::from_pointee(first_snapshot(settings, own)),
+            metrics: Arc::default(),
             digest_key: DigestKey::random()?,
             open: Arc::new(open::OpenTenants::new()),
-            metrics: Arc::default(),
             backups: backups::Backups::default(),
+            in_service: in_service::InService::new(current.in_service()),
+            imports_kept: imports::Kept::default(),
+            current: ArcSwap::from_pointee(current),
         }))
     }
 
     /// What is counted of all of them.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Takes the data folder for this server, and from now on tells there which tenants are in service. What the
+    /// configuration has become since it was read is in force when this returns: whoever changed it, and then found
+    /// the folder free, may rely on that. Gives the lock, which ends with the process, whatever ends it.
+    ///
+    /// # Errors
+    /// [`Error::DataDirTaken`] when another server has the folder, [`Error::DataDir`] when it cannot be used.
+    pub fn take_data_dir(&self) -> Result<std::fs::File, Error> {
+        let lock = take_data_dir(&self.data_dir)?;
+        let unusable = |error: std::io::Error| Error::DataDir {
+            folder: self.data_dir.to_path_buf(),
+            reason: error.to_string(),
+        };
+        self.in_service.tell_in(&self.data_dir).map_err(unusable)?;
+        self.load_imports();
+        // What is wrong with it is reported there.
+        let _ = self.reload();
+        Ok(lock)
     }
 
     /// The configuration in force. A request takes it once and keeps it.
@@ -151,11 +190,13 @@ impl Tenants {
     fn tend(&self) {
         let (snapshot, now_ms) = (self.snapshot(), self.clock.now_ms());
         self.last_used.keep(&snapshot, now_ms, false);
+        self.keep_imports(KEEP_IMPORTS_EVERY);
         self.expiry.lock().unwrap_or_else(PoisonError::into_inner).warn(snapshot.settings(), now_ms);
     }
 
-    /// Writes down when tokens were used, for a server that ends. Blocks.
+    /// Writes down when tokens were used and users listed, for a server that ends. Blocks.
     fn keep_last_used(&self) {
+        self.keep_imports(Duration::ZERO);
         self.last_used.keep(&self.snapshot(), self.clock.now_ms(), true);
     }
 
@@ -197,28 +238,41 @@ pub fn open_directory(
     open_file(&file_of(&settings.server.data_dir, name), &Shared::new(clock, settings.server.durability)?)
 }
 
-/// Takes the data folder for one server: two would each answer from what they hold of the configuration, and
-/// keep more open than they were told. Commands do not take it and work beside the server. The lock ends with
-/// the process, whatever ends it.
-///
-/// # Errors
-/// [`Error::DataDirTaken`] when another server has it.
-pub fn take_data_dir(data_dir: &Path) -> Result<std::fs::File, Error> {
+/// Takes a data folder for one server: two would each answer from what they hold of the configuration, and
+/// keep more open than they were told. Commands do not take it and work beside the server.
+fn take_data_dir(data_dir: &Path) -> Result<std::fs::File, Error> {
     let unusable =
         |error: std::io::Error| Error::DataDir { folder: data_dir.to_owned(), reason: error.to_string() };
     DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(data_dir).map_err(unusable)?;
-    let file = data_dir.join(".server.lock");
     let lock = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(file)
+        .open(data_dir.join(LOCK))
         .map_err(unusable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::DataDirTaken { folder: data_dir.to_owned() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+    for look in (0..LOCK_LOOKS).rev() {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if look > 0 => std::thread::yield_now(),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+    }
+    Err(Error::DataDirTaken { folder: data_dir.to_owned() })
+}
+
+/// Whether a server serves the folder.
+fn data_dir_is_taken(data_dir: &Path) -> std::io::Result<bool> {
+    let lock = match std::fs::File::open(data_dir.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

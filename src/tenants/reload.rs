@@ -58,22 +58,26 @@ impl Tenants {
     /// What is wrong with the files, in one sentence. Then nothing has changed.
     pub fn reload(&self) -> Result<ReloadSummary, String> {
         let mut looker = self.looker();
-        for _ in 0..READS_MAX {
-            if let Some(result) = self.reload_files(&mut looker, true) {
-                return result;
-            }
-        }
-        let problem = format!("{} or a file that it includes is being written", self.config_file.display());
-        self.refused(&problem);
-        Err(problem)
+        self.in_service.take_back();
+        let reloaded =
+            (0..READS_MAX).find_map(|_| self.reload_files(&mut looker, true)).unwrap_or_else(|| {
+                let problem =
+                    format!("{} or a file that it includes is being written", self.config_file.display());
+                self.refused(&problem);
+                Err(problem)
+            });
+        self.in_service.tell(reloaded.as_ref().err().cloned());
+        reloaded
     }
 
     /// [`Tenants::reload`], when a file is another than the one read last, and the same as at the look before.
     pub(super) fn look(&self) {
         let mut looker = self.looker();
         if looker.look() {
+            self.in_service.take_back();
             // It is reported there.
-            let _ = self.reload_files(&mut looker, false);
+            let reloaded = self.reload_files(&mut looker, false);
+            self.in_service.tell(reloaded.and_then(Result::err));
         }
     }
 
@@ -133,10 +137,13 @@ impl Tenants {
         let mut summary = ReloadSummary { restart_needed, ..difference(before.settings(), &settings) };
         summary.other_settings_changed |= !own.is_same(before.own());
         let after = Arc::new(Snapshot::new(settings, own, Some(&before)));
+        let in_service = after.in_service();
+        // First, so that no file is opened any more that is not to be.
+        self.in_service.replace(in_service.clone(), before.insides());
         self.current.store(Arc::clone(&after));
         self.metrics.keep_only(|name| after.settings().tenants.contains_key(name));
         // After the swap: who opens a tenant looks at the snapshot in force.
-        self.open.keep_only(|name| after.settings().tenants.contains_key(name));
+        self.open.keep_only(|name| in_service.contains(name));
         Ok(summary)
     }
 
@@ -154,6 +161,7 @@ impl Tenants {
             let tenants = Arc::clone(&self);
             let _ = tokio::task::spawn_blocking(move || {
                 tenants.look();
+                tenants.in_service.look();
                 tenants.tend();
             })
             .await;
@@ -240,6 +248,7 @@ fn differ_otherwise(before: &Settings, after: &Settings) -> bool {
             || old.profile != new.profile
             || old.on_recreate != new.on_recreate
             || old.store_passwords != new.store_passwords
+            || old.life != new.life
             || old.schemas != new.schemas
             || old.catalogs != new.catalogs
             || old.check_entitlements != new.check_entitlements

@@ -15,8 +15,10 @@ use crate::clock::Stopwatch;
 use crate::config::Limits;
 use crate::directory::{Actor, Answer, Ask, Directory, Error, Options, ReadWork, Work, WriteWork};
 use crate::metrics::Metrics;
-use crate::scim;
+use crate::scim::endpoint::Operation;
+use crate::scim::{self, Kind};
 use crate::tenants::auth::Caller;
+use crate::tenants::in_service::Held;
 use crate::tenants::open::Lease;
 use crate::tenants::parts::{self, Answered};
 use crate::tenants::queue::{Bounds, Queue, Refused};
@@ -35,14 +37,17 @@ pub(super) struct Tenant {
     commits: Arc<Queue<WriteWork, Result<Answer, Error>>>,
     hops: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    // Dropped last, when the file is closed.
+    _held: Held,
 }
 
 impl Tenant {
-    /// Opens a tenant's file.
+    /// Opens a tenant's file, by the right to do so.
     pub(super) fn open(
         file: &Path,
         shared: &crate::directory::Shared,
         metrics: Arc<Metrics>,
+        held: Held,
     ) -> Result<Tenant, Error> {
         let directory = open_file(file, shared)?;
         Ok(Tenant {
@@ -52,6 +57,7 @@ impl Tenant {
             commits: Queue::new(),
             hops: Arc::new(Semaphore::new(HOPS_MAX)),
             metrics,
+            _held: held,
         })
     }
 
@@ -106,6 +112,9 @@ impl Tenants {
             Some(tenant) => tenant,
             None => Box::pin(self.open(caller, options.limits.open_tenants_max)).await?,
         };
+        if ask.operation == Operation::List(Kind::User) && !ask.query.contains("filter") {
+            snapshot.note_import(caller, self.clock.now_ms());
+        }
         let actor = Actor::Token(Arc::clone(&caller.token));
         if !tenant.directory.prepare_is_short(&options, &ask) {
             return Box::pin(prepare_elsewhere(tenant, options, actor, ask, trail)).await.map(Answered::from);
@@ -132,9 +141,14 @@ impl Tenants {
     async fn open(&self, caller: &Caller, open_max: usize) -> Result<Lease<Tenant>, Error> {
         let (data_dir, shared) = (Arc::clone(&self.data_dir), self.shared.clone());
         let (name, metrics) = (caller.tenant.clone(), Arc::clone(&self.metrics));
-        let open = move || Tenant::open(&crate::tenants::file_of(&data_dir, &name), &shared, metrics);
-        // A request of an old snapshot must not keep open what a reload has removed.
-        let may_stay = || self.current.load().options(&caller.tenant).is_some();
+        // A request of an old snapshot may open what a reload has paused or removed, when it was let in before, but
+        // must not keep it open.
+        let Some(held) = self.in_service.hold(&name) else {
+            return Err(self.current.load().out_of_service(&name).into());
+        };
+        let file = crate::tenants::file_of(&data_dir, &name);
+        let open = move || Tenant::open(&file, &shared, metrics, held);
+        let may_stay = || self.in_service.has(&name);
         self.open.get(&caller.tenant, open_max, may_stay, open).await
     }
 }

@@ -1,15 +1,20 @@
 //! The configuration in force at one moment, with what has been learned of its tokens.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::{Settings, TenantName, TenantSettings, TokenSettings};
 use crate::directory::Options;
 use crate::metrics::{Metrics, TenantCounters};
+use crate::scim;
 use crate::scim::schema::Schemas;
 use crate::secret::{Digest, TokenHash};
+use crate::tenants::auth::Caller;
+use crate::tenants::door::{self, Door};
 use crate::tenants::gate::Gate;
+use crate::tenants::imports::LastImport;
+use crate::tenants::in_service::{Entered, Inside};
 use crate::tenants::schemas::OwnSchemas;
 
 /// Most pairs of tenant and token that are remembered as wrong.
@@ -26,6 +31,8 @@ pub struct Snapshot {
     proofs: HashMap<TenantName, Box<[Proof]>>,
     /// What is counted of each tenant, once it was asked.
     counters: HashMap<TenantName, OnceLock<Arc<TenantCounters>>>,
+    /// What the callers of each tenant must pass.
+    doors: HashMap<TenantName, Door>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.
@@ -82,12 +89,18 @@ impl Snapshot {
         let proofs =
             settings.tenants.iter().map(|(name, tenant)| (name.clone(), proofs_of(tenant))).collect();
         let counters = settings.tenants.keys().map(|name| (name.clone(), OnceLock::new())).collect();
+        let door = |name: &TenantName, tenant: &TenantSettings| {
+            let rate = tenant.life.rate_limit.unwrap_or(settings.server.rate_limit);
+            Door::new(tenant.life.paused, rate, before.and_then(|before| before.doors.get(name)))
+        };
+        let doors =
+            settings.tenants.iter().map(|(name, tenant)| (name.clone(), door(name, tenant))).collect();
         let checks_max = settings.server.limits.token_checks_max;
         let gate = before
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
             .map(|before| Arc::clone(&before.gate));
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
-        Snapshot { settings, own, proofs, counters, wrong: WrongTokens::default(), gate }
+        Snapshot { settings, own, proofs, counters, doors, wrong: WrongTokens::default(), gate }
     }
 
     /// The settings: those of the file with flags and environment laid over them.
@@ -105,12 +118,54 @@ impl Snapshot {
             store_passwords: settings.store_passwords,
             schemas: self.own.of(tenant).cloned(),
             check_entitlements: settings.check_entitlements,
+            max_users: settings.life.max_users,
         })
     }
 
     /// The tenant's schemas; `None` when they are the built-in ones.
     pub fn schemas(&self, tenant: &TenantName) -> Option<&Arc<Schemas>> {
         self.own.of(tenant)
+    }
+
+    /// Lets an authenticated caller in to the tenant, until what is given is dropped. The tenant's file stays open, or
+    /// can be opened, for as long, even when the tenant is paused or taken out meanwhile.
+    ///
+    /// # Errors
+    /// 503 or 429 where the tenant is paused, 429 where it is asked faster than it may be; nothing is counted of what
+    /// is refused.
+    pub fn pass(&self, caller: &Caller) -> Result<Option<Entered>, scim::Error> {
+        // The caller of another configuration finds no tenant further on.
+        self.doors.get(&caller.tenant).map(Door::pass).transpose()
+    }
+
+    /// The requests inside, of each tenant.
+    pub(super) fn insides(&self) -> impl Iterator<Item = (&TenantName, &Inside)> {
+        self.doors.iter().map(|(name, door)| (name, &door.inside))
+    }
+
+    /// Notes that a client walks the list of users.
+    pub(super) fn note_import(&self, caller: &Caller, now_ms: i64) {
+        if let Some(door) = self.doors.get(&caller.tenant) {
+            door.last_import.note(now_ms);
+        }
+    }
+
+    /// When the users of each tenant were last listed.
+    pub(super) fn last_imports(&self) -> impl Iterator<Item = (&TenantName, &LastImport)> {
+        self.doors.iter().map(|(name, door)| (name, &door.last_import))
+    }
+
+    /// The tenants that are not paused.
+    pub(super) fn in_service(&self) -> BTreeSet<TenantName> {
+        let open = self.doors.iter().filter(|(_, door)| !door.is_paused());
+        open.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What is answered where a tenant's file may not be opened any more: it was paused, or taken out of the
+    /// configuration, after the request had come.
+    pub(super) fn out_of_service(&self, tenant: &TenantName) -> scim::Error {
+        let settings = self.settings.tenants.get(tenant);
+        door::paused(settings.and_then(|settings| settings.life.paused).unwrap_or_default())
     }
 
     /// The schemas of all tenants that have some of their own.

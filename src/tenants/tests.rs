@@ -503,7 +503,7 @@ async fn a_file_that_cannot_be_opened_is_tried_again_with_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_request_outlives_the_removal_of_its_tenant() {
+async fn a_request_that_came_before_the_removal_of_its_tenant_opens_its_file_no_more() {
     let bench = Bench::new();
     let tenants = bench.tenants();
     let before = tenants.snapshot();
@@ -515,10 +515,41 @@ async fn a_request_outlives_the_removal_of_its_tenant() {
     bench.write("[tenants.globex]\n");
     tenants.reload().unwrap();
     let list = || ask(Operation::List(Kind::User), "");
-    assert_eq!(total(&tenants.run(&before, &caller, list(), &Trail::default()).await.unwrap().answer), 1);
+    let late = tenants.run(&before, &caller, list(), &Trail::default()).await.unwrap_err();
+    assert!(matches!(late, directory::Error::Client(error) if error.status == 503));
     // With the configuration of now there is no such tenant.
     let now = tenants.run(&tenants.snapshot(), &caller, list(), &Trail::default()).await;
     assert!(matches!(now, Err(directory::Error::Internal { .. })));
+}
+
+#[tokio::test]
+async fn a_request_that_came_before_the_pause_of_its_tenant_writes_nothing_after_it() {
+    for (paused, status) in [("true", 503), ("429", 429)] {
+        let bench = Bench::new();
+        let tenants = bench.tenants();
+        let before = tenants.snapshot();
+        let caller = shown(&tenants, "acme", bench.acme.expose()).await.unwrap();
+        assert_eq!(
+            tenants.run(&before, &caller, create(ADA), &Trail::default()).await.unwrap().answer.status,
+            201
+        );
+        bench.write(&bench.usual().replace("[tenants.acme]\n", "").replacen(
+            "[[tenants.acme.tokens]]",
+            &format!("[tenants.acme]\npaused = {paused}\n[[tenants.acme.tokens]]"),
+            1,
+        ));
+        tenants.reload().unwrap();
+        let late = tenants.run(&before, &caller, create(ADA), &Trail::default()).await.unwrap_err();
+        assert!(matches!(&late, directory::Error::Client(error) if error.status == status), "{late}");
+        let refused = tenants.snapshot().pass(&caller).unwrap_err();
+        assert_eq!((refused.status, refused.retry_after_s), (status, Some(60)));
+        bench.write(&bench.usual());
+        tenants.reload().unwrap();
+        tenants.snapshot().pass(&caller).unwrap();
+        let list = ask(Operation::List(Kind::User), "");
+        let found = tenants.run(&tenants.snapshot(), &caller, list, &Trail::default()).await.unwrap();
+        assert_eq!(total(&found.answer), 1);
+    }
 }
 
 #[test]

@@ -100,6 +100,7 @@ impl Asked<'_> {
             record.log_reason("the tenant's node is not server.node, so another machine serves it");
             return Err(elsewhere());
         }
+        let _entered = snapshot.pass(&caller)?;
 
         let operation = match snapshot.schemas(&caller.tenant) {
             Some(own) => Operation::resolve_with(self.head.method.as_str(), rest, own.catalogs())?,
