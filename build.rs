@@ -5,8 +5,6 @@
 //! `SOURCE_DATE_EPOCH`. The time is that of the commit and never that of the build, so that the same commit gives the
 //! same program.
 
-#![expect(clippy::print_stdout, reason = "Cargo is told on standard output")]
-
 use std::env;
 use std::path::Path;
 use std::process::Command;

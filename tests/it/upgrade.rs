@@ -128,8 +128,8 @@ fn a_file_of_any_earlier_version_is_brought_up_to_date() {
     assert_eq!(i64::try_from(migrations.len()), Ok(schema_version()));
     let tokens: Vec<Token> = migrations.iter().map(|_| Token::new("okta")).collect();
     let mut config = Config::new();
-    for version in 1..migrations.len() {
-        config = config.tenant(TenantConfig::new(&format!("v{version}")).token(&tokens[version]));
+    for (version, token) in tokens.iter().enumerate().skip(1) {
+        config = config.tenant(TenantConfig::new(&format!("v{version}")).token(token));
     }
     let server = Server::start(&config);
     for version in 1..migrations.len() {
