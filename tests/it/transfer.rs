@@ -161,7 +161,8 @@ fn an_import_that_is_told_to_stop_stops_at_the_first_refused_row() {
     let (code, summary, _) = bench.import(&["user", "import", "acme", "--file", &path, "--stop-on-error"]);
     assert_eq!((code, &summary["created"], &summary["refused"]), (1, &json!(1), &json!(1)));
     assert_eq!(summary["errors"][0]["line"], 3);
-    let (code, summary, _) = bench.import(&["user", "import", "acme", "--file", &path]);
+    let (code, summary, said) = bench.import(&["user", "import", "acme", "--file", &path]);
+    assert!(said.contains("line 5: The line is no JSON: expected ident, at column 2."), "{said}");
     assert_eq!(
         (code, &summary["created"], &summary["unchanged"], &summary["refused"]),
         (1, &json!(1), &json!(1), &json!(2))
@@ -177,7 +178,8 @@ fn a_dry_run_counts_what_an_import_would_do_and_does_nothing() {
         "userName,title\nada@x.test,Countess\nplain,\nnew@x.test,New\nnew@x.test,New\n,x\n",
     );
     let before = (users(&bench.client), file::events(&bench.server.tenant_file("acme")));
-    let (code, summary, _) = bench.import(&["user", "import", "acme", "--file", &path, "--dry-run"]);
+    let (code, summary, said) = bench.import(&["user", "import", "acme", "--file", &path, "--dry-run"]);
+    assert!(said.contains("would be refused") && said.contains("nothing was changed"), "{said}");
     let counts = ["created", "updated", "unchanged", "refused"].map(|key| summary[key].as_u64().unwrap());
     assert_eq!((code, counts, &summary["dryRun"]), (1, [1, 1, 2, 1], &json!(true)));
     assert_eq!((users(&bench.client), file::events(&bench.server.tenant_file("acme"))), before);
@@ -223,6 +225,28 @@ fn columns_of_other_names_are_mapped_or_named() {
     assert_eq!(bench.imported(&arguments), [1, 0, 0]);
     let ada = &bench.client.find("/Users", "userName eq \"ada@x.test\"")[0];
     assert_eq!((&ada["name"]["givenName"], &ada[ENTERPRISE]["department"]), (&json!("Ada"), &json!("R&D")));
+    // What a column is may be said by its other name, and a slip there is told as what it is.
+    let path = bench.write("other.csv", "Konto,Post\nada@x.test,ada@work.test\n");
+    let map = ["--map", "Konto=login", "--map", "Post=email"];
+    let mut arguments = vec!["user", "import", "acme", "--file", &path];
+    arguments.extend(map);
+    assert_eq!(bench.imported(&arguments), [0, 1, 0]);
+    let ada = &bench.client.find("/Users", "userName eq \"ada@x.test\"")[0];
+    assert_eq!(ada["emails"][0]["value"], "ada@work.test");
+    let slip = ["user", "import", "acme", "--file", &path, "--map", "Konto=login", "--map", "Post=emial"];
+    let (code, _, said) = bench.import(&slip);
+    assert!(code == 2 && said.contains("knows emial, which --map says that the column Post is"), "{said}");
+    let twice = bench
+        .write("twice.csv", "login,Email,emails[type eq \"work\"].value\nada@x.test,a@x.test,b@x.test\n");
+    let (code, _, said) = bench.import(&["user", "import", "acme", "--file", &twice]);
+    assert!(
+        code == 2 && said.contains("the columns Email and emails[type eq \"work\"].value are both"),
+        "{said}"
+    );
+    fs::write(bench.path("latin.csv"), b"userName,Stra\xdfe\nx,y\n").unwrap();
+    let latin = bench.path("latin.csv").display().to_string();
+    let (code, _, said) = bench.import(&["user", "import", "acme", "--file", &latin]);
+    assert!(code == 1 && said.contains("not UTF-8") && said.contains("hint:"), "{said}");
     let (code, _, said) = bench.import(&["user", "import", "acme", "--file", &path, "--map", "Nope=title"]);
     assert!(code == 2 && said.contains("no such column"), "{said}");
     let (code, _, said) = bench.import(&["user", "import", "acme", "--file", "nowhere.csv"]);

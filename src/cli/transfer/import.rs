@@ -80,8 +80,14 @@ fn run(import: &Import, kind: Kind, membership: Membership, globals: &Globals) -
     if tally.refused == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Failure::failed(format!("{} of {} rows were refused", tally.refused, tally.rows()))
-        .hint("correct them and run the same command again; what is done already is passed over")
+    let (were, hint) = match import.dry_run {
+        true => {
+            ("would be", "nothing was changed; correct them and try again, or import the others as it is")
+        }
+        false => ("were", "correct them and run the same command again; what is done already is passed over"),
+    };
+    Err(Failure::failed(format!("{} of {} rows {were} refused", tally.refused, tally.rows()))
+        .hint(hint)
         .into())
 }
 

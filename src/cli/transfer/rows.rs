@@ -1,7 +1,7 @@
 //! A file to be imported, as rows with their lines.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -107,7 +107,15 @@ pub(super) fn open(
             // A spreadsheet of a country that writes a comma in its numbers.
             let parted = if first.contains(&b';') && !first.contains(&b',') { b';' } else { b',' };
             let mut table = csv::ReaderBuilder::new().delimiter(parted).from_reader(input);
-            let headings: Vec<String> = table.headers()?.iter().map(|cell| cell.trim().to_owned()).collect();
+            let headings = table.headers().map_err(|error| match error.kind() {
+                csv::ErrorKind::Utf8 { .. } => {
+                    anyhow::Error::from(Failure::failed("the first line of the file is not UTF-8").hint(
+                        "save it as CSV UTF-8; for another program's file: iconv -f UTF-16 -t UTF-8 FILE",
+                    ))
+                }
+                _ => error.into(),
+            })?;
+            let headings: Vec<String> = headings.iter().map(|cell| cell.trim().to_owned()).collect();
             let columns = columns(&headings, kind, map, session)?;
             match kind {
                 Kind::User => Box::new(Users { table, columns }),
@@ -154,35 +162,57 @@ fn columns(
     let mut columns = Vec::new();
     for heading in headings {
         let given = mapped.iter().find(|(column, _)| *column == heading).map(|(_, attribute)| *attribute);
-        let alias =
-            ALIASES.iter().find(|(alias, _)| kind == Kind::User && alias.eq_ignore_ascii_case(heading));
-        let name = given.or(alias.map(|(_, meant)| *meant)).unwrap_or(heading);
+        let said = given.unwrap_or(heading);
+        let alias = ALIASES.iter().find(|(alias, _)| kind == Kind::User && alias.eq_ignore_ascii_case(said));
+        let name = alias.map_or(said, |(_, meant)| *meant);
         columns.push(match name {
             "" => Column::Ignored,
-            "id" => Column::Id,
-            "member" if kind == Kind::Group => Column::Member,
+            name if name.eq_ignore_ascii_case("id") => Column::Id,
+            name if kind == Kind::Group && name.eq_ignore_ascii_case("member") => Column::Member,
             name => {
                 let hint =
                     format!("--map '{heading}=ATTR' says what it is, --map '{heading}=' passes it over");
-                let target = Target::parse(name, schema, session.bounds()).map_err(|_| {
-                    Failure::usage(format!("the column {heading} is no attribute")).hint(&hint)
-                })?;
-                if !target.known {
-                    return Err(Failure::usage(format!("no schema knows the column {heading}"))
-                        .hint(hint)
-                        .into());
-                }
+                let what = match given {
+                    Some(given) => format!("{given}, which --map says that the column {heading} is"),
+                    None => format!("the column {heading}"),
+                };
+                let target = Target::parse(name, schema, session.bounds())
+                    .ok()
+                    .filter(|target| target.known)
+                    .ok_or_else(|| Failure::usage(format!("no schema knows {what}")).hint(hint))?;
                 let element = target.path.rfind(']').map(|end| target.path[..=end].to_owned());
                 Column::Attribute { target, element }
             }
         });
     }
+    each_says_its_own(headings, &columns)?;
     if columns.iter().all(|column| matches!(column, Column::Ignored)) {
         return Err(Failure::usage("the file has no column that says anything")
             .hint("its first line names the columns, such as userName,email,active")
             .into());
     }
     Ok(columns)
+}
+
+/// Of two columns that are the same attribute the last would be taken and the other lost, row by row.
+fn each_says_its_own(headings: &[String], columns: &[Column]) -> anyhow::Result<()> {
+    let mut seen = HashMap::new();
+    for (heading, column) in headings.iter().zip(columns) {
+        let what = match column {
+            Column::Ignored => continue,
+            Column::Id => "id",
+            Column::Member => "member",
+            Column::Attribute { target, .. } => target.path.as_str(),
+        };
+        if let Some(other) = seen.insert(what, heading) {
+            return Err(Failure::usage(format!("the columns {other} and {heading} are both {what}"))
+                .hint(format!(
+                    "--map '{heading}=' passes one of them over, --map '{heading}=ATTR' says what it is"
+                ))
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// NDJSON.
@@ -217,8 +247,7 @@ impl<R: BufRead> Iterator for Lines<R> {
 
 impl<R> Lines<R> {
     fn row(&self, text: &[u8]) -> Result<Row, String> {
-        let mut resource: Value =
-            serde_json::from_slice(text).map_err(|error| format!("The line is no JSON: {error}."))?;
+        let mut resource: Value = serde_json::from_slice(text).map_err(|error| not_json(&error))?;
         let Some(attributes) = resource.as_object_mut() else {
             return Err("The line is no JSON object.".to_owned());
         };
@@ -237,6 +266,16 @@ impl<R> Lines<R> {
             _ => None,
         };
         Ok(Row { id, content: Content::Whole(resource), members })
+    }
+}
+
+/// Why a line is no JSON. The parser counts lines within what it was given, which would be taken for those of the file.
+fn not_json(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let reason = told.split(" at line ").next().unwrap_or_default();
+    match error.is_eof() {
+        true => format!("The line is no JSON: {reason}."),
+        false => format!("The line is no JSON: {reason}, at column {}.", error.column()),
     }
 }
 
