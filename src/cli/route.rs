@@ -219,6 +219,9 @@ fn pin(places: &Places, globals: &Globals) -> anyhow::Result<()> {
     for (tenant, place) in &told {
         output::line(&format!("{tenant} {}", place.node))?;
     }
-    output::note(&format!("{} tenants have their node in their table now", told.len()));
+    output::note(&match told.len() {
+        0 => "every tenant has its node in its table already".to_owned(),
+        pinned => format!("tenants that have their node in their table now: {pinned}"),
+    });
     Ok(())
 }
