@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -117,15 +118,16 @@ fn run_make(make: &Make, globals: &Globals) -> anyhow::Result<ExitCode> {
         drop(progress);
         return print(&[made], &to, globals).map(|()| ExitCode::SUCCESS);
     }
-    let tenants: Vec<&TenantName> = settings
-        .tenants
-        .keys()
-        .filter(|tenant| file_of(&settings.server.data_dir, tenant).exists())
-        .collect();
+    run_all(make, &settings, &to, globals)
+}
+
+fn run_all(make: &Make, settings: &Settings, to: &Path, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let (tenants, fileless): (Vec<&TenantName>, Vec<&TenantName>) =
+        settings.tenants.keys().partition(|tenant| file_of(&settings.server.data_dir, tenant).exists());
     let progress = Progress::of(u64::try_from(tenants.len()).unwrap_or(0), "backing up");
     let (mut rows, mut failed) = (Vec::new(), 0_usize);
     for tenant in tenants {
-        match make_one(make, &settings, tenant, &to) {
+        match make_one(make, settings, tenant, to) {
             Ok(row) => rows.push(row),
             Err(error) => {
                 failed += 1;
@@ -139,6 +141,13 @@ fn run_make(make: &Make, globals: &Globals) -> anyhow::Result<ExitCode> {
         output::json(&Value::Array(rows.clone()))?;
     } else {
         print_table(&rows)?;
+        note_deleted(&rows, to);
+        if !fileless.is_empty() {
+            output::note(&format!(
+                "without a file yet, and so without a backup: {}",
+                fileless.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ));
+        }
     }
     match failed {
         0 => Ok(ExitCode::SUCCESS),
@@ -174,11 +183,15 @@ fn print(rows: &[Value], to: &Path, globals: &Globals) -> anyhow::Result<()> {
         return rows.iter().try_for_each(output::json);
     }
     print_table(rows)?;
+    note_deleted(rows, to);
+    Ok(())
+}
+
+fn note_deleted(rows: &[Value], to: &Path) {
     let deleted: usize = rows.iter().filter_map(|row| row["deleted"].as_array()).map(Vec::len).sum();
     if deleted > 0 {
-        output::note(&format!("{deleted} older backups in {} are deleted", to.display()));
+        output::note(&format!("older backups in {} that --keep lets go: {deleted} deleted", to.display()));
     }
-    Ok(())
 }
 
 fn run_list(folder: &Path, globals: &Globals) -> anyhow::Result<ExitCode> {
@@ -199,6 +212,8 @@ fn run_verify(path: &Path, globals: &Globals) -> anyhow::Result<ExitCode> {
     let files: Vec<PathBuf> = if path.is_dir() {
         backup::list(path).map_err(refusal)?.into_iter().map(|found| found.file).collect()
     } else {
+        // That nothing is there says nothing of a backup, and is not "damaged".
+        path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
         vec![path.to_owned()]
     };
     if files.is_empty() {

@@ -156,6 +156,7 @@ impl Ops {
             "stopping": stopping,
             "data_dir": { "writable": data_dir.is_ok(), "problem": data_dir.err() },
             "configuration": configuration(&self.tenants),
+            "backups": backups(&self.tenants),
         });
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         answer(status, JSON, format!("{body:#}\n"))
@@ -210,6 +211,21 @@ fn configuration(tenants: &Tenants) -> Value {
         "read": datetime::format(status.read_ms),
         "faulty_since": status.fault.as_ref().map(|fault| datetime::format(fault.since_ms)),
         "problem": status.fault.map(|fault| fault.problem),
+    })
+}
+
+/// How the backups stand that the configuration asks for, of all tenants together; `null` where it asks for none.
+fn backups(tenants: &Tenants) -> Value {
+    if tenants.snapshot().settings().server.backup.is_none() {
+        return Value::Null;
+    }
+    let of = tenants.backups();
+    let oldest_ms = of.values().filter_map(|status| status.newest_ms).min();
+    json!({
+        "tenants": of.values().filter(|status| status.newest_ms.is_some()).count(),
+        "oldest": oldest_ms.map(datetime::format),
+        "missing": of.values().filter(|status| status.newest_ms.is_none()).count(),
+        "failing": of.values().filter(|status| status.failed_ms.is_some()).count(),
     })
 }
 

@@ -156,7 +156,8 @@ impl Tenants {
                 status.failed_ms = None;
             }
             Err(error) => {
-                tracing::error!(%tenant, %error, "a backup failed; the next attempt is in ten minutes");
+                let retry_s = retry_ms(settings.schedule) / 1_000;
+                tracing::error!(%tenant, %error, retry_s, "a backup failed");
                 let mut known = self.backups.lock();
                 let status = known.of.entry(tenant.clone()).or_default();
                 status.failed_ms = Some(now_ms);
@@ -210,12 +211,15 @@ fn yield_to_others() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE_MAX);
 }
 
-fn is_due(schedule: Schedule, now_ms: i64, status: &BackupStatus) -> bool {
-    let retry_ms = match schedule {
+fn retry_ms(schedule: Schedule) -> i64 {
+    match schedule {
         Schedule::EverySeconds(every_s) => RETRY_MS.min(in_ms(every_s)),
         Schedule::DailyMinute(_) => RETRY_MS,
-    };
-    if status.failed_ms.is_some_and(|failed_ms| now_ms - failed_ms < retry_ms) {
+    }
+}
+
+fn is_due(schedule: Schedule, now_ms: i64, status: &BackupStatus) -> bool {
+    if status.failed_ms.is_some_and(|failed_ms| now_ms - failed_ms < retry_ms(schedule)) {
         return false;
     }
     // One from the future, made before the clock was put back, must not keep new ones from being made.

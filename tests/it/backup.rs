@@ -247,6 +247,9 @@ fn what_is_no_good_backup_is_not_restored_and_the_tenant_stays_as_it_is() {
     // A good file of another content under the manifest.
     fs::write(&path, zstd::stream::encode_all(&b"SQLite format 3\0 and no more"[..], 3).unwrap()).unwrap();
     assert_eq!(refused(&server, &["restore", "acme", name, "--yes"]).0, 1);
+    // What is not there is not called damaged.
+    let (code, said) = refused(&server, &["backup", "verify", "nowhere"]);
+    assert!(code == 1 && said.contains("cannot read nowhere") && !said.contains("not good"), "{said}");
     fs::write(&path, good).unwrap();
     fs::rename(format!("{name}.json"), format!("{name}.away")).unwrap();
     let (code, said) = refused(&server, &["restore", "acme", name, "--yes"]);
@@ -382,12 +385,21 @@ fn the_server_backs_up_by_itself_from_the_moment_the_configuration_says_so() {
     let with = |lines: &str| format!("{}\n[server.backup]\n{lines}\n", config.text());
     // To a file, where no folder can be.
     fs::write(server.folder().join("in-the-way"), "").unwrap();
+    let ready = || crate::ops::ready(crate::ops::address_of(&server)).1;
+    assert_eq!((&ready()["ready"], &ready()["backups"]), (&json!(true), &Value::Null));
     server.write_config(&with("to = \"in-the-way\"\nevery = \"1m\""));
     server.log().wait_for_message("a backup failed");
+    until("the failure is told, which takes nobody out of service", || {
+        ready()["backups"] == json!({ "tenants": 0, "oldest": null, "missing": 1, "failing": 1 })
+            && ready()["ready"] == true
+    });
     server.write_config(&with("to = \"backups\"\nat = \"03:00\"\nkeep = \"7d\""));
     server.log().wait_for_message("backed up");
     assert_eq!(list().as_array().unwrap().len(), 1);
     assert_eq!(list()[0]["users"], 1);
+    until("the backup is told", || {
+        ready()["backups"] == json!({ "tenants": 1, "oldest": list()[0]["time"], "missing": 0, "failing": 0 })
+    });
     let log = server.log().text();
     assert!(!log.contains("ada"), "{log}");
 }
@@ -408,6 +420,10 @@ fn all_tenants_are_backed_up_and_one_that_cannot_be_is_named() {
     assert_eq!(names, ["acme", "globex"]);
     let (code, said) = refused(&server, &["backup", "never-used", "--to", &to]);
     assert!(code == 1 && said.contains("no file yet"), "{said}");
+    // The table, without --json: what let go and what has nothing to back up is told beside it.
+    let (code, said) = refused(&server, &["backup", "--all", "--to", &to, "--keep", "1d"]);
+    assert!(code == 0 && said.contains("without a backup: never-used"), "{said}");
+    assert!(said.contains("that --keep lets go: 2 deleted"), "{said}");
     fs::write(server.tenant_file("globex"), "no database").unwrap();
     let (code, said) = refused(&server, &["backup", "--all", "--to", &to]);
     assert!(code == 1 && said.contains("tenant globex is not backed up"), "{said}");

@@ -29,7 +29,8 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String
     (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
-fn ready(address: SocketAddr) -> (u16, Value) {
+/// Status and body of `/readyz`.
+pub(crate) fn ready(address: SocketAddr) -> (u16, Value) {
     let (status, head, body) = ask(address, "GET", "/readyz");
     assert!(head.contains("content-type: application/json"), "{head}");
     (status, serde_json::from_str(&body).unwrap())
