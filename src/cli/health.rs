@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::output::{self, Failure};
+use crate::config::OpsListen;
 
 const AFTER_HELP: &str = "\
 Asks /healthz of a server that runs with this configuration: does the process answer? With --ready it asks /readyz: \
 may requests be sent to it? A server that stops, or whose data folder takes nothing, is not ready. One whose \
-configuration file is faulty is ready, since the configuration before it is in force; the fault is printed.
+configuration file is faulty is well and ready, since the configuration before it is in force; the fault is printed.
 
 Exit codes: 0 it is well, 1 it is not, or does not answer, 2 wrong usage or configuration.
 
@@ -27,6 +28,8 @@ Examples:
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that are looked at.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Most bytes of a faulty configuration that are looked through, the most that a right one may have.
+const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Ask a running server whether it is well
 #[derive(Debug, clap::Args)]
@@ -78,19 +81,35 @@ fn configured(globals: &Globals) -> anyhow::Result<SocketAddr> {
             .hint("give ops_listen under [server] an address, such as \"127.0.0.1:8081\"")
     };
     // As the server's own environment has it: in a container there may be nothing else.
-    let mut globals = globals.clone();
-    if let Ok(text) = std::env::var("ICI_SCIM_OPS_LISTEN") {
-        let listen = crate::config::OpsListen::parse(&text);
-        globals.overrides.ops_listen =
-            Some(listen.map_err(|problem| Failure::usage(format!("ICI_SCIM_OPS_LISTEN: {problem}")))?);
-    }
-    let address = globals.settings()?.server.ops.listen.address().ok_or_else(off)?;
+    let listen = match std::env::var("ICI_SCIM_OPS_LISTEN") {
+        Ok(text) => OpsListen::parse(&text)
+            .map_err(|problem| Failure::usage(format!("ICI_SCIM_OPS_LISTEN: {problem}")))?,
+        Err(_) => listen_of_file(globals)?,
+    };
+    let address = listen.address().ok_or_else(off)?;
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
     Ok(SocketAddr::new(ip, address.port()))
+}
+
+/// `ops_listen` of the configuration. A faulty one is asked for that alone: the server that runs serves on with the one
+/// before, and were it held for ill, a mistyped key would have its container ended.
+fn listen_of_file(globals: &Globals) -> anyhow::Result<OpsListen> {
+    let fault = match globals.settings() {
+        Ok(settings) => return Ok(settings.server.ops.listen),
+        Err(fault) => fault,
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(&globals.config)
+        .and_then(|file| file.take(CONFIG_BYTES_MAX).read_to_string(&mut text));
+    if read.is_err() {
+        return Err(fault);
+    }
+    output::note(&format!("warning: {fault}; the server that runs is asked all the same"));
+    Ok(OpsListen::in_faulty(&text))
 }
 
 /// Address, host with port, and path of a URL.

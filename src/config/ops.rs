@@ -51,6 +51,22 @@ impl OpsListen {
         text.parse().map(OpsListen::At).map_err(|_| expected)
     }
 
+    /// What a text that is faulty elsewhere says, for who wants to ask the server that runs: the first `ops_listen`
+    /// that can be read. `Default` where there is none.
+    pub fn in_faulty(text: &str) -> OpsListen {
+        let value = |line: &str| {
+            let (before, after) = line.split_once("ops_listen")?;
+            // Not in a comment, and not the end of another key.
+            if before.contains('#') || before.ends_with(|c: char| c.is_alphanumeric() || "_-".contains(c)) {
+                return None;
+            }
+            let quoted = after.trim_start().strip_prefix('=')?.trim_start();
+            let quote = quoted.chars().next().filter(|first| "\"'".contains(*first))?;
+            OpsListen::parse(quoted[1..].split(quote).next()?).ok()
+        };
+        text.lines().find_map(value).unwrap_or_default()
+    }
+
     /// The address; `None` when it is off.
     pub fn address(self) -> Option<SocketAddr> {
         match self {
@@ -104,5 +120,22 @@ mod tests {
         assert_eq!((ops.metrics_tenants_max, ops.slow_request_ms), (0, 250));
         assert!(read("metrics_tenants_max = -1").is_err());
         assert!(read("slow_request_ms = 300001").is_err());
+    }
+
+    #[test]
+    fn where_to_ask_is_found_in_a_text_that_is_faulty_elsewhere() {
+        let at = OpsListen::At("127.0.0.1:9".parse().unwrap());
+        for (text, expected) in [
+            ("[server]\nlisten = \nops_listen = \"127.0.0.1:9\" # here\n[", at),
+            ("server = { x = 1, ops_listen='127.0.0.1:9'", at),
+            ("#ops_listen = \"off\"\nops_listen =\"127.0.0.1:9\"", at),
+            ("[server]\nops_listen = \"off\"\nprofle = 1", OpsListen::Off),
+            ("[server]\nops_listen = \"nowhere\"", OpsListen::Default),
+            ("[server]\nops_listen = ", OpsListen::Default),
+            ("[server]\nmy_ops_listen = \"off\"", OpsListen::Default),
+            ("", OpsListen::Default),
+        ] {
+            assert_eq!(OpsListen::in_faulty(text), expected, "{text}");
+        }
     }
 }

@@ -95,12 +95,12 @@ impl Tenants {
         };
         match &result {
             Ok(summary) => {
-                self.status.taken(self.clock.now_ms());
+                let mended = self.status.taken(self.clock.now_ms());
                 // The first look reads what is in force already.
                 if *summary != ReloadSummary::default() {
                     self.metrics.reloads.add_one();
                 }
-                log(summary);
+                log(summary, at_once, mended);
             }
             Err(problem) => self.refused(problem),
         }
@@ -176,9 +176,18 @@ fn schema_files(settings: &Settings) -> Vec<PathBuf> {
     files.into_iter().cloned().collect()
 }
 
-fn log(summary: &ReloadSummary) {
+/// `asked`: somebody waits for an answer, as by SIGHUP. `mended`: what was read before was faulty.
+fn log(summary: &ReloadSummary, asked: bool, mended: bool) {
     if *summary == ReloadSummary::default() {
-        tracing::debug!("the configuration was read again and is the same");
+        match (mended, asked) {
+            (true, _) => tracing::info!("the configuration is right again, and the one that is in force"),
+            (false, true) => {
+                tracing::info!("the configuration was read again and is the one that is in force")
+            }
+            (false, false) => {
+                tracing::debug!("the configuration was read again and is the one that is in force")
+            }
+        }
         return;
     }
     tracing::info!(

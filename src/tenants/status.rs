@@ -36,10 +36,11 @@ impl StatusKeeper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was read is in force.
-    pub(super) fn taken(&self, now_ms: i64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            ConfigStatus { read_ms: now_ms, fault: None };
+    /// What was read is in force. Whether what was read before was faulty.
+    pub(super) fn taken(&self, now_ms: i64) -> bool {
+        let taken = ConfigStatus { read_ms: now_ms, fault: None };
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), taken);
+        before.fault.is_some()
     }
 
     /// What was read is faulty.

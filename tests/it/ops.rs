@@ -135,6 +135,32 @@ fn the_command_asks_the_server_of_its_configuration() {
 }
 
 #[test]
+fn a_faulty_configuration_does_not_keep_the_command_from_asking() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = Config::acme(&Token::new("okta")).server("ops_listen", &format!("\"{free}\""));
+    let server = Server::start_with(&config, &[("ICI_SCIM_OPS_LISTEN", &free.to_string())]);
+    for fault in ["[tenants.globex]\nprofle = 1\n", "[tenants.\n"] {
+        server.write_config(&format!("{}\n{fault}", config.text()));
+        until("the fault is told", || ready(free).1["configuration"]["state"] == "faulty");
+        let output = server.run(["health"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(0), b"ok\n".as_slice()),
+            "{stderr}"
+        );
+        assert!(stderr.contains("warning: ") && stderr.contains("tenants.toml:"), "{stderr}");
+        assert!(server.run_well(["health", "--ready"]).contains("\"state\": \"faulty\""));
+        // And back: the log says that it is over.
+        server.write_config(&config.text());
+        server.log().wait_for_message("the configuration is right again, and the one that is in force");
+        until("the fault is gone", || ready(free).1["configuration"]["state"] == "in_force");
+    }
+    server.signal("HUP");
+    server.log().wait_for_message("the configuration was read again and is the one that is in force");
+}
+
+#[test]
 fn it_can_be_off_and_the_command_says_so() {
     let config = Config::acme(&Token::new("okta")).server("ops_listen", "\"off\"");
     let server = Server::start_with(&config, &[("ICI_SCIM_OPS_LISTEN", "off")]);
