@@ -217,8 +217,9 @@ impl Fault {
             Fault::BadHttp { text } => Finding::failure(
                 format!("{asked}: {}", shown(text)),
                 Some(format!("Error authenticating: null. {NOT_TESTED}")),
-                "something answers that is no HTTP server, or a damaged answer came through",
-                "see what listens on that port",
+                "something answers that is no HTTP server, such as a port that speaks TLS while http:// is entered; or a \
+                 damaged answer came through",
+                "see whether the Base URL should begin with https://, and what listens on that port",
             ),
         }
     }

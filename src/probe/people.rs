@@ -222,6 +222,7 @@ impl Series<'_> {
             ));
         }
         self.note = Some(match whole {
+            true if pages == 1 => format!("{total} users on one page"),
             true => format!("{total} users on {pages} pages"),
             false => format!("{} of {total} users, the first {pages} pages and the last", seen.len()),
         });

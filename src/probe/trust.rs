@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
@@ -73,24 +74,30 @@ pub(super) fn client_config(
     more: &[CertificateDer<'static>],
     last: &LastShown,
 ) -> Result<ClientConfig, BadCertificates> {
-    let wrong = |error: String| BadCertificates(format!("a certificate cannot be trusted: {error}"));
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| not_trusted(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier(more, last)?))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+fn verifier(more: &[CertificateDer<'static>], last: &LastShown) -> Result<Watching, BadCertificates> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in more {
-        roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate.clone()).map_err(|error| not_trusted(&error))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
-        .map_err(|error| wrong(error.to_string()))?;
-    let verifier = Watching { inner, last: last.clone() };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
+        .map_err(|error| not_trusted(&error))?;
+    Ok(Watching { inner, named: more.to_vec(), last: last.clone() })
+}
+
+fn not_trusted(error: &dyn std::fmt::Display) -> BadCertificates {
+    BadCertificates(format!("a certificate cannot be trusted: {error}"))
 }
 
 /// Verifies as webpki does, and keeps what was shown: the reason of a refusal alone does not tell a chain that is
@@ -98,6 +105,7 @@ pub(super) fn client_config(
 #[derive(Debug)]
 struct Watching {
     inner: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
     last: LastShown,
 }
 
@@ -111,7 +119,14 @@ impl ServerCertVerifier for Watching {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.last.keep(look(end_entity, intermediates.len()));
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // As `openssl req -x509` makes it: self-signed, and one that may itself sign others. webpki takes none of
+            // those from a server, though it is the very one that is to be trusted.
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.named.contains(end_entity) => {
+                by_itself(end_entity, server_name, now)
+            }
+            verified => verified,
+        }
     }
 
     fn verify_tls12_signature(
@@ -135,6 +150,24 @@ impl ServerCertVerifier for Watching {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
+}
+
+/// Verifies a certificate that is trusted by itself: its name and its time.
+fn by_itself(
+    certificate: &CertificateDer<'_>,
+    server_name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<ServerCertVerified, Error> {
+    let (_, read) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now_s < read.validity().not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now_s > read.validity().not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
+    }
+    verify_server_name(&ParsedCertificate::try_from(certificate)?, server_name)?;
+    Ok(ServerCertVerified::assertion())
 }
 
 fn look(end_entity: &CertificateDer<'_>, intermediates: usize) -> Shown {
@@ -221,5 +254,35 @@ mod tests {
     fn a_text_without_certificates_is_no_authority() {
         assert!(authorities(b"").is_err());
         assert!(authorities(b"-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n").is_err());
+    }
+
+    /// A self-signed certificate of `localhost` that may sign others, as `openssl req -x509` makes it.
+    fn self_signed(until_year: i32) -> CertificateDer<'static> {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    fn verified(shown: &CertificateDer<'_>, named: &[CertificateDer<'static>], host: &'static str) -> String {
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let verifier = verifier(named, &LastShown::default()).unwrap();
+        let host = ServerName::try_from(host).unwrap();
+        match verifier.verify_server_cert(shown, &[], &host, &[], now) {
+            Ok(_) => "trusted".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_self_signed_certificate_is_trusted_when_it_is_named_and_right_in_name_and_time() {
+        let (own, other, expired) = (self_signed(4000), self_signed(4000), self_signed(2020));
+        assert_eq!(verified(&own, std::slice::from_ref(&own), "localhost"), "trusted");
+        assert_ne!(verified(&own, &[], "localhost"), "trusted");
+        assert_ne!(verified(&own, &[other], "localhost"), "trusted");
+        let told = verified(&own, std::slice::from_ref(&own), "example.com");
+        assert!(told.contains("not valid for name"), "{told}");
+        let told = verified(&expired, std::slice::from_ref(&expired), "localhost");
+        assert!(told.contains("expired"), "{told}");
     }
 }
