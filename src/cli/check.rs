@@ -88,8 +88,8 @@ fn server_warnings(settings: &Settings) -> anyhow::Result<Vec<String>> {
         // Who ends TLS itself is asked for by its public name, and answers point there.
         None if secure => {}
         None => warnings.push(format!(
-            "server.public_url is not set: answers point to http://{}, where Okta cannot reach this server",
-            settings.server.listen
+            "server.public_url is not set: answers point to {}, where Okta cannot reach this server",
+            settings.server.site()
         )),
         Some(url) if !url.starts_with("https://") => {
             warnings.push("server.public_url is not https://, and Okta takes nothing else".to_owned());

@@ -125,7 +125,7 @@ pub fn confirm(deed: &str, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        let message = format!("to {deed} is to be confirmed, and there is no terminal to ask on");
+        let message = format!("nothing was done: there is no terminal to ask on whether to {deed}");
         return Err(Failure::usage(message).hint("--yes confirms it").into());
     }
     note(&format!("This will {deed}. Type yes to do so."));

@@ -14,7 +14,7 @@ use crate::scim::datetime;
 use crate::secret::{TokenHash, TokenText};
 
 pub(super) const EXAMPLES: &str = "\
-The new token is printed alone on standard output. The old one stays good for the overlap, and never longer than it
+The new token is printed alone on standard output. The old one stays good for the overlap, and never longer than it \
 was to: enter the new one in Okta, press Test API Credentials and Save, and let the old one end by itself.
 
 The new token has the old one's access and user, and its name with the day: okta, okta-2027-01-31,
