@@ -22,6 +22,16 @@ impl Clock for SystemClock {
     }
 }
 
+#[cfg(feature = "otlp")]
+impl SystemClock {
+    /// Nanoseconds since 1970-01-01T00:00:00Z, as traces have them.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time of day")]
+    pub fn now_ns() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 /// A clock that stands still until it is set.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);

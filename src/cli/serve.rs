@@ -166,6 +166,8 @@ impl Server {
                 Arc::new(SystemClock),
             )?;
             keep_to_the_end(tenants.take_data_dir()?);
+            #[cfg(feature = "otlp")]
+            let _last_spans = start_traces(&tenants)?;
             let _watch = tenants.watch();
             let _backups = tenants.keep_backups();
             crate::server::reload_on_hangup(Arc::clone(&tenants))?;
@@ -216,6 +218,15 @@ impl Server {
             }
         }
     }
+}
+
+/// Starts the traces, if the environment asks for any.
+#[cfg(feature = "otlp")]
+fn start_traces(tenants: &Tenants) -> anyhow::Result<Option<crate::telemetry::otlp::LastSpans>> {
+    Ok(crate::telemetry::otlp::start(tenants.metrics()).map_err(|reason| {
+        Failure::usage(reason)
+            .hint("docs/configuration.md lists the variables; unset them to serve without traces")
+    })?)
 }
 
 async fn bind_ops(ops: OpsListen) -> anyhow::Result<Option<TcpListener>> {

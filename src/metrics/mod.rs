@@ -15,6 +15,8 @@ use crate::scim::route::Route;
 mod histogram;
 mod page;
 mod requests;
+#[cfg(feature = "otlp")]
+pub mod spans;
 
 pub use histogram::{Histogram, WRITES_BOUNDS};
 pub use page::{MEDIA_TYPE, PLAIN_MEDIA_TYPE, Page, plain, text};
@@ -46,6 +48,9 @@ pub struct Metrics {
     pub reloads: Counter,
     /// Configurations that were faulty and changed nothing.
     pub reloads_failed: Counter,
+    /// Where traced requests go.
+    #[cfg(feature = "otlp")]
+    pub spans: spans::Spans,
 }
 
 impl Default for Metrics {
@@ -63,6 +68,8 @@ impl Default for Metrics {
             connections_refused: Counter::default(),
             reloads: Counter::default(),
             reloads_failed: Counter::default(),
+            #[cfg(feature = "otlp")]
+            spans: spans::Spans::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The log: where it goes, in which form, how much of it; and what is logged of a panic.
+//! The log: where it goes, in which form, how much of it; and what is logged of a panic. Traces, with a feature.
 //!
 //! Lines are written by the layers below through `tracing`; this is only where they come out: on stderr, since
 //! stdout is for data.
@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 mod gather;
 mod json;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 
 use gather::{Gatherer, Last};
 

@@ -10,10 +10,16 @@ use futures_util::{FutureExt, Stream};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
+#[cfg(feature = "otlp")]
+use crate::clock::SystemClock;
 use crate::config::TenantName;
+#[cfg(feature = "otlp")]
+use crate::metrics::spans::{Begun, Finished};
 use crate::scim::Error;
 use crate::scim::route::Route;
 use crate::tenants::{Caller, Trail};
+#[cfg(feature = "otlp")]
+use crate::web::Head;
 use crate::web::reply::Reply;
 use crate::web::{Peer, Request, Site};
 
@@ -26,6 +32,8 @@ where
 {
     let mut closing = Closing { site, record: Record::begin(Arc::clone(&request.head.peer)) };
     let Closing { site, record } = &mut closing;
+    #[cfg(feature = "otlp")]
+    record.begin_span(site, &request.head);
     let request_id = record.request_id;
     let reply = survive(request_id.as_str(), crate::web::scim::answer(site, request, record)).await;
     reply.with_request_id(request_id.as_str()).closed_by(closing)
@@ -83,6 +91,8 @@ impl Drop for Closing {
         record.log(duration);
         let tenant = record.caller.as_ref().map(|caller| &*caller.counters);
         self.site.tenants.metrics().request(tenant, record.route, record.status, duration);
+        #[cfg(feature = "otlp")]
+        record.end_span(&self.site, duration);
         if record.slow_ms > 0 && duration >= Duration::from_millis(record.slow_ms) {
             record.log_slow(duration);
         }
@@ -105,6 +115,9 @@ pub(super) struct Record {
     /// From how many milliseconds on it is logged as slow; 0 for never.
     slow_ms: u64,
     trail: Trail,
+    /// What is known of it for a trace, if it is to be traced.
+    #[cfg(feature = "otlp")]
+    span: Option<Begun>,
 }
 
 impl Record {
@@ -121,6 +134,8 @@ impl Record {
             bytes_out: 0,
             slow_ms: 0,
             trail: Trail::default(),
+            #[cfg(feature = "otlp")]
+            span: None,
         }
     }
 
@@ -204,6 +219,32 @@ impl Record {
                 "request abandoned before it was answered in full"
             }
         );
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl Record {
+    /// Notes whether the request is to be traced, and as part of which trace.
+    fn begin_span(&mut self, site: &Site, head: &Head) {
+        let mut sent = head.headers.get_all("traceparent").iter();
+        let parent = match (sent.next(), sent.next()) {
+            (Some(parent), None) => Some(parent.as_bytes()),
+            _ => None,
+        };
+        self.span = site.tenants.metrics().spans.begin(head.method.as_str(), parent, self.request_id.0);
+    }
+
+    /// Hands it over to be traced.
+    fn end_span(&mut self, site: &Site, duration: Duration) {
+        let Some(begun) = self.span.take() else { return };
+        site.tenants.metrics().spans.finish(Finished {
+            begun,
+            ended_ns: SystemClock::now_ns(),
+            duration,
+            route: self.route,
+            status: self.status,
+            tenant: self.caller.as_ref().map(|caller| caller.tenant.clone()),
+        });
     }
 }
 

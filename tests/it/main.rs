@@ -55,6 +55,8 @@ mod patch_model;
 mod linear;
 mod ops;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod tls;
 mod sockets;
 mod upgrade;
