@@ -12,7 +12,7 @@ const USER_NAME: &str = "marked-user-4711@mail.test";
 const MAIL: &str = "marked-mail-4711@mail.test";
 const PASSWORD: &str = "marked-password-4711";
 const GROUP: &str = "marked-group-4711";
-const MARK: &str = "4711";
+const MARK: &str = "marked-4711-zq";
 
 /// A server, three tokens, and the marked user.
 struct Stage {
