@@ -21,9 +21,9 @@ pub(super) const SERVER_KEYS: &[&str] = &[
     "ops_listen",
     "metrics_tenants_max",
     "slow_request_ms",
+    "rate_limit",
     "tls",
     "backup",
-    "rate_limit",
     "limits",
 ];
 

@@ -103,7 +103,7 @@ fn errors_name_file_line_key_and_what_was_expected() {
         ),
         (
             "[server]\nlisen = 1\nhuh = 2",
-            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, trusted_proxies, public_url, data_dir, durability, node, ops_listen, metrics_tenants_max, slow_request_ms, tls, backup, limits",
+            "tenants.toml:2: server.lisen: unknown key; the keys known here are listen, trusted_proxies, public_url, data_dir, durability, node, ops_listen, metrics_tenants_max, slow_request_ms, rate_limit, tls, backup, limits",
         ),
         ("[sever]", "tenants.toml:1: sever: unknown key; the keys known here are include, server, tenants"),
         ("server = 1", "tenants.toml:1: server: expected a table, found a whole number"),

@@ -292,7 +292,8 @@ mod tests {
         let (folder, main) = files(&[("a.toml", "\n[tenants.a]\nhuh = 1\n")]);
         assert!(problem(&main).ends_with(
             "d/a.toml:3: tenants.a.huh: unknown key; the keys known here are name, profile, on_recreate, \
-             store_passwords, schemas, entitlement_types, role_types, check_entitlements, tokens"
+             store_passwords, paused, max_users, rate_limit, schemas, entitlement_types, role_types, \
+             check_entitlements, node, tokens"
         ));
         fs::write(folder.path().join("d/a.toml"), " \n").unwrap();
         assert!(problem(&main).ends_with("d/a.toml is empty"));
