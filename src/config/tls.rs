@@ -119,7 +119,7 @@ impl TlsSettings {
             }
             TlsSource::Acme(acme) => {
                 absolute(acme.cache_dir.get_or_insert_with(|| data_dir.join("acme")));
-                let key_file = acme.external_account.as_mut().map(|account| &mut account.key_file);
+                let key_file = acme.external_account.iter_mut().map(|account| &mut account.key_file);
                 acme.ca_file.iter_mut().chain(key_file).for_each(absolute);
             }
         }
