@@ -44,6 +44,7 @@ mod transfer;
 mod properties;
 mod cli;
 mod docs;
+mod operations;
 mod probe;
 mod route;
 mod layering;
