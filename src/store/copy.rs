@@ -111,6 +111,9 @@ pub fn replace(file: &Path, staged: &Path, aside: &Path) -> Result<(), Error> {
     let mut live = open_existing(file)?;
     // A newer version is no hindrance: that may be what is to be undone.
     check_application(&live, file)?;
+    // A file that a restore has made is in no WAL mode until a server opens it, and there the lock of the first step
+    // keeps the reader out that the copy needs.
+    live.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     fit_page_size(&source, &live)?;
     // Written through to the disk, whatever the server is told to do with its own commits.
     live.pragma_update(None, "synchronous", "FULL")?;

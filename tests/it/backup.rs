@@ -310,6 +310,8 @@ fn a_tenant_comes_back_whose_file_is_gone_or_cannot_be_read() {
         }
     });
     json_of(&server, &["restore", "acme", &to, "--yes"]);
+    // And once more, before anybody has opened the file that this has made.
+    json_of(&server, &["restore", "acme", &to, "--yes"]);
     assert!(found(&server.client("acme", &token)));
 }
 
