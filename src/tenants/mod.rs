@@ -176,7 +176,7 @@ impl Tenants {
         self.in_service.tell_in(&self.data_dir).map_err(unusable)?;
         self.load_imports();
         // What is wrong with it is reported there.
-        let _ = self.reload();
+        let _ = self.reload_now(false);
         Ok(lock)
     }
 

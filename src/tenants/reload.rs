@@ -57,10 +57,15 @@ impl Tenants {
     /// # Errors
     /// What is wrong with the files, in one sentence. Then nothing has changed.
     pub fn reload(&self) -> Result<ReloadSummary, String> {
+        self.reload_now(true)
+    }
+
+    /// `asked`: somebody waits for an answer in the log, though nothing has changed.
+    pub(super) fn reload_now(&self, asked: bool) -> Result<ReloadSummary, String> {
         let mut looker = self.looker();
         self.in_service.take_back();
         let reloaded =
-            (0..READS_MAX).find_map(|_| self.reload_files(&mut looker, true)).unwrap_or_else(|| {
+            (0..READS_MAX).find_map(|_| self.reload_files(&mut looker, true, asked)).unwrap_or_else(|| {
                 let problem =
                     format!("{} or a file that it includes is being written", self.config_file.display());
                 self.refused(&problem);
@@ -76,7 +81,7 @@ impl Tenants {
         if looker.look() {
             self.in_service.take_back();
             // It is reported there.
-            let reloaded = self.reload_files(&mut looker, false);
+            let reloaded = self.reload_files(&mut looker, false, false);
             self.in_service.tell(reloaded.and_then(Result::err));
         }
     }
@@ -87,7 +92,12 @@ impl Tenants {
     }
 
     /// `None`: the files were changed while they were read.
-    fn reload_files(&self, looker: &mut Looker, at_once: bool) -> Option<Result<ReloadSummary, String>> {
+    fn reload_files(
+        &self,
+        looker: &mut Looker,
+        at_once: bool,
+        asked: bool,
+    ) -> Option<Result<ReloadSummary, String>> {
         let result = match looker.read(at_once) {
             Ok(None) => return None,
             Ok(Some(set)) => self.take(looker, &set),
@@ -100,7 +110,7 @@ impl Tenants {
                 if *summary != ReloadSummary::default() {
                     self.metrics.reloads.add_one();
                 }
-                log(summary, at_once, mended);
+                log(summary, asked, mended);
             }
             Err(problem) => self.refused(problem),
         }

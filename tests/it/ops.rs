@@ -156,6 +156,7 @@ fn a_faulty_configuration_does_not_keep_the_command_from_asking() {
         server.log().wait_for_message("the configuration is right again, and the one that is in force");
         until("the fault is gone", || ready(free).1["configuration"]["state"] == "in_force");
     }
+    assert!(!server.log().text().contains("the configuration was read again"), "nobody has asked");
     server.signal("HUP");
     server.log().wait_for_message("the configuration was read again and is the one that is in force");
 }
