@@ -15,10 +15,10 @@ use anyhow::Context;
 use crate::cli::serve::{self, Server};
 use crate::cli::{Globals, output};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Listen, ServerSettings, Settings};
+use crate::config::{Listen, OpsListen, ServerSettings, Settings};
 use crate::scim::datetime;
 use crate::secret::{TokenHash, TokenText};
-use crate::tenants::config_file;
+use crate::tenants::{Overrides, config_file};
 
 const AFTER_HELP: &str = "\
 The first run makes tenants.toml and data/ in the current folder (or where --config points), with one tenant \
@@ -72,19 +72,39 @@ fn make_configuration(globals: &Globals) -> anyhow::Result<TokenText> {
     if let Some(folder) = globals.config.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_folder(folder)?;
     }
-    let text = first_configuration(hash.expose(), SystemClock.now_ms(), &command_line(&globals.config));
+    let text = first_configuration(
+        hash.expose(),
+        SystemClock.now_ms(),
+        &command_line(&globals.config),
+        &addresses(&globals.overrides),
+    );
     config_file::replace(&globals.config, &text)
         .with_context(|| format!("cannot write {}", globals.config.display()))?;
     Ok(token)
 }
 
-fn first_configuration(hash: &str, now_ms: i64, command: &str) -> String {
+/// The lines of the addresses that were chosen: the server is to be found there, started again or asked by a command.
+fn addresses(chosen: &Overrides) -> String {
+    let mut lines = match &chosen.listen {
+        // A string of JSON is one of TOML.
+        Some(listen) => format!("listen = {}", serde_json::Value::from(listen.to_string())),
+        None => "# listen = \"127.0.0.1:8080\"".to_owned(),
+    };
+    match chosen.ops_listen {
+        Some(OpsListen::At(address)) => _ = write!(lines, "\nops_listen = \"{address}\""),
+        Some(OpsListen::Off) => lines.push_str("\nops_listen = \"off\""),
+        Some(OpsListen::Default) | None => {}
+    }
+    lines
+}
+
+fn first_configuration(hash: &str, now_ms: i64, command: &str, addresses: &str) -> String {
     format!(
         r#"# ICI SCIM: the server, its tenants and their API tokens.
 # A running server takes this file into service when it changes. tenants.example.toml shows every key.
 
 [server]
-# listen = "127.0.0.1:8080"
+{addresses}
 # data_dir = "data"
 
 # How Okta reaches this server from outside: HTTPS, with a certificate that is publicly trusted.
@@ -384,8 +404,21 @@ mod tests {
     fn the_first_configuration_is_one_that_loads() {
         let token = TokenText::generate().unwrap();
         let hash = TokenHash::hash(&token).unwrap();
-        let text = first_configuration(hash.expose(), 1_767_225_600_000, "ici-scim");
+        let chosen = Overrides {
+            listen: Some("127.0.0.1:9000".parse().unwrap()),
+            ops_listen: Some(OpsListen::parse("127.0.0.1:9001").unwrap()),
+            ..Overrides::default()
+        };
+        let first =
+            |chosen| first_configuration(hash.expose(), 1_767_225_600_000, "ici-scim", &addresses(chosen));
+        let text = first(&chosen);
         let settings = crate::config::parse(&text, "tenants.toml").unwrap();
+        assert_eq!(
+            (Some(settings.server.listen), Some(settings.server.ops.listen)),
+            (chosen.listen.clone(), chosen.ops_listen)
+        );
+        let plain = crate::config::parse(&first(&Overrides::default()), "tenants.toml").unwrap();
+        assert_eq!(plain.server, ServerSettings::default());
         let tenant = settings.tenants.get(TENANT).unwrap();
         assert_eq!(tenant.tokens[0].created_ms, Some(1_767_225_600_000));
         assert!(tenant.tokens[0].hash.verify(&token));
