@@ -115,7 +115,7 @@ pub fn places(settings: &Settings, nodes: &Nodes) -> Result<Places, Misplaced> {
 }
 
 /// The node of a tenant by rendezvous hashing (highest random weight): the node whose
-/// [`weight`] for the tenant is highest. Another node takes only those tenants for which its weight is the highest, one
+/// `weight` for the tenant is highest. Another node takes only those tenants for which its weight is the highest, one
 /// in n; when a node goes, only its own tenants move.
 pub fn hashed<'a>(tenant: &TenantName, nodes: impl Iterator<Item = &'a NodeName>) -> Option<&'a NodeName> {
     nodes.max_by_key(|node| (weight(node, tenant), (*node).clone()))
