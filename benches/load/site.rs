@@ -108,7 +108,7 @@ pub(crate) fn write_configuration(
     tenants: impl Iterator<Item = (String, String)>,
 ) -> Result<()> {
     let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:8080\"\ndata_dir = \"data\"\nrate_limit = \"off\"\n\n[server.limits]\nbody_bytes_max = {BODY_BYTES_MAX}\n"
+        "[server]\nlisten = \"127.0.0.1:8080\"\ndata_dir = \"data\"\nops_listen = \"off\"\nrate_limit = \"off\"\n\n[server.limits]\nbody_bytes_max = {BODY_BYTES_MAX}\n"
     );
     for (name, hash) in tenants {
         // Writing to a String cannot fail.
