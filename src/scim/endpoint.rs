@@ -80,11 +80,16 @@ impl Operation {
     /// 404 when there is nothing at the address, 405 when it does not take the method, 501 for what RFC 7644
     /// leaves to the server and this one does not offer.
     pub fn resolve(method: &str, path: &str) -> Result<Operation, Error> {
-        let segments = path.split('/').filter(|segment| !segment.is_empty());
-        let segments = segments.map(decode).collect::<Option<Vec<_>>>().ok_or_else(nothing_here)?;
-        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        // Nothing is further down than two.
+        let mut segments = [Cow::Borrowed(""), Cow::Borrowed("")];
+        let mut count = 0;
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            *segments.get_mut(count).ok_or_else(nothing_here)? = decode(segment).ok_or_else(nothing_here)?;
+            count += 1;
+        }
+        let segments = [&*segments[0], &*segments[1]];
         let method = if method == "HEAD" { "GET" } else { method };
-        match (method, segments.as_slice()) {
+        match (method, &segments[..count]) {
             ("GET", ["ServiceProviderConfig"]) => Ok(Operation::ServiceProviderConfig),
             ("GET", ["ResourceTypes"]) => Ok(Operation::ResourceTypes),
             ("GET", ["ResourceTypes", name]) => Ok(Operation::ResourceType((*name).to_owned())),

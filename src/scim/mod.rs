@@ -15,6 +15,7 @@ pub mod matching;
 pub mod message;
 pub mod patch;
 pub mod path;
+pub mod plain;
 pub mod predicate;
 pub mod projection;
 pub mod query;

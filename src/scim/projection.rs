@@ -7,8 +7,9 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use crate::scim::plain::is_plain;
 use crate::scim::schema::{Attribute, ResourceSchema, Returned};
-use crate::scim::{Kind, datetime, version};
+use crate::scim::{Kind, datetime};
 
 /// The parts of a resource that are kept apart from its document.
 #[derive(Clone, Debug)]
@@ -361,14 +362,15 @@ fn write_meta(out: &mut Vec<u8>, view: &View<'_>) {
     out.extend_from_slice(b"{\"resourceType\":\"");
     out.extend_from_slice(view.kind.name().as_bytes());
     out.extend_from_slice(b"\",\"created\":\"");
-    out.extend_from_slice(datetime::format(view.created_ms).as_bytes());
+    datetime::write(out, view.created_ms);
     out.extend_from_slice(b"\",\"lastModified\":\"");
-    out.extend_from_slice(datetime::format(view.modified_ms).as_bytes());
+    datetime::write(out, view.modified_ms);
     out.extend_from_slice(b"\",\"location\":");
     write_location(out, view.base_url, view.kind, view.id);
-    out.extend_from_slice(b",\"version\":");
-    write_text(out, &version::etag(view.version));
-    out.push(b'}');
+    // An ETag has two quotation marks, which are to be escaped.
+    out.extend_from_slice(b",\"version\":\"W/\\\"");
+    out.extend_from_slice(itoa::Buffer::new().format(view.version).as_bytes());
+    out.extend_from_slice(b"\\\"\"}");
 }
 
 /// A text as a JSON string.
@@ -394,12 +396,6 @@ fn write_location(out: &mut Vec<u8>, base_url: &str, kind: Kind, id: &str) {
     } else {
         write_text(out, &location(base_url, kind, id));
     }
-}
-
-/// Whether a text stands in a JSON string as it is. Looks at all of it, since a loop without a way out is done for
-/// many bytes at once: ids, names and addresses are plain nearly always, and there may be 100,000 of them.
-fn is_plain(text: &str) -> bool {
-    !text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
 /// The address of a resource.

@@ -4,6 +4,7 @@
 //! Parameters that the RFCs do not know are passed over (Entra ID puts the flag `aadOptscim062020` into its
 //! addresses).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -102,7 +103,7 @@ impl Raw {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
-            let place = match name.as_str() {
+            let place = match &*name {
                 "filter" => &mut raw.filter,
                 "sortBy" => &mut raw.sort_by,
                 "sortOrder" => &mut raw.sort_order,
@@ -113,7 +114,7 @@ impl Raw {
                 "excludedAttributes" => &mut raw.excluded_attributes,
                 _ => continue,
             };
-            if place.replace(decode(value)?).is_some() {
+            if place.replace(decode(value)?.into_owned()).is_some() {
                 return Err(Error::invalid_value(format!("The query parameter {name} is there twice.")));
             }
         }
@@ -254,15 +255,37 @@ impl Raw {
 }
 
 /// Okta encodes a blank as `%20` or as `+` (okta.com, SCIM 2.0 reference; both seen on the wire).
-fn decode(text: &str) -> Result<String, Error> {
+fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
     if !text.contains(['%', '+']) {
-        return Ok(text.to_owned());
+        return Ok(Cow::Borrowed(text));
     }
-    let blanks = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&blanks)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| Error::invalid_syntax("The query is not percent-encoded UTF-8."))
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        decoded.push(match (first, tail) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            (byte, _) => *byte,
+        });
+    }
+    let decoded = String::from_utf8(decoded);
+    decoded.map(Cow::Owned).map_err(|_| Error::invalid_syntax("The query is not percent-encoded UTF-8."))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 impl Query {
@@ -522,5 +545,14 @@ mod tests {
         let message = json!({ "schemas": [SEARCH_URN] });
         let twice = Query::from_message(message, "filter=x", &[schemas.of(Kind::User)], bounds);
         assert!(twice.unwrap_err().detail.contains("no parameters in its address"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_query_is_decoded_as_a_library_decodes_it(text in "[a%+2Ff0-9é]{0,16}") {
+            let blanks = text.replace('+', " ");
+            let library = percent_encoding::percent_decode_str(&blanks).decode_utf8();
+            proptest::prop_assert_eq!(decode(&text).ok(), library.ok());
+        }
     }
 }

@@ -20,7 +20,12 @@ impl DigestKey {
 
     /// The digest of a token; takes less than a microsecond.
     pub fn digest(&self, token: &TokenText) -> Digest {
-        Digest(blake3::keyed_hash(&self.0, token.expose().as_bytes()))
+        self.digest_text(token.expose())
+    }
+
+    /// The digest of a text that may be a token: it is that of the token if it is one, and of no token else.
+    pub fn digest_text(&self, text: &str) -> Digest {
+        Digest(blake3::keyed_hash(&self.0, text.as_bytes()))
     }
 
     /// The digest of a token together with the place where it was shown, so that the same token shown

@@ -1,8 +1,9 @@
 //! One connection: its handshake, its version of HTTP, its limits.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -141,6 +142,7 @@ where
         let progress = Arc::clone(&progress);
         async move {
             let answer = answering.await;
+            others_have_their_turn().await;
             progress.idle();
             answer
         }
@@ -175,4 +177,44 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX);
     let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+/// Ends when every task that is ready on this loop has been run once.
+///
+/// Before an answer is written, the requests that have come on other connections are answered too. The answers then go
+/// out one after the other, and a client that has several connections, or a network card, is woken once for all of
+/// them: that costs more than an answer does. What an answer loses is the others' time. Alone it loses nothing.
+fn others_have_their_turn() -> impl Future<Output = ()> {
+    let mut had_it = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut had_it, true) {
+            return Poll::Ready(());
+        }
+        // To the end of the loop's queue. tokio's `yield_now` would also ask the system what has become ready.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn every_ready_task_is_run_before_one_that_lets_the_others_have_their_turn() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (tasks, log) = (tokio::task::LocalSet::new(), std::rc::Rc::new(RefCell::new(Vec::new())));
+        for name in ["a", "b", "c"] {
+            let log = std::rc::Rc::clone(&log);
+            tasks.spawn_local(async move {
+                log.borrow_mut().push(format!("{name} is ready"));
+                others_have_their_turn().await;
+                log.borrow_mut().push(format!("{name} writes"));
+            });
+        }
+        runtime.block_on(tasks);
+        let expected = ["a is ready", "b is ready", "c is ready", "a writes", "b writes", "c writes"];
+        assert_eq!(*log.borrow(), expected);
+    }
 }

@@ -24,6 +24,10 @@ const IDLE: usize = 2;
 /// Bits of the word that hold the phase; the others count what has happened.
 const PHASE: usize = 3;
 
+/// What is sent in several slices and is no longer than this is copied together first: for so few bytes `send` costs
+/// less than `writev`.
+const COPIED_BYTES_MAX: usize = 4096;
+
 /// What a connection is at: told by what serves its requests, read by its stream.
 ///
 /// With HTTP/1 a connection has one phase. With HTTP/2 many requests are answered at once, so it counts those that
@@ -239,6 +243,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if slices.len() > 1 && bytes <= COPIED_BYTES_MAX {
+            let mut together = Vec::with_capacity(bytes);
+            slices.iter().for_each(|slice| together.extend_from_slice(slice));
+            let result = Pin::new(&mut self.stream).poll_write(cx, &together);
+            return self.written(cx, result);
+        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written(cx, result)
     }
@@ -393,5 +404,26 @@ mod tests {
         let reading = async { while read(&mut timed).await.is_ok() {} };
         tokio::select! { () = pinging => {}, () = reading => {} }
         assert_eq!(start.elapsed().as_secs(), 75);
+    }
+
+    #[tokio::test]
+    async fn slices_arrive_in_their_order_whether_they_are_copied_together_or_not() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut client, mut timed) = pair(ANSWERING).await;
+        let long = vec![b'x'; COPIED_BYTES_MAX + 1];
+        for body in [&b"body"[..], &long] {
+            let sent = [b"head", body].concat();
+            let mut slices = [io::IoSlice::new(b"head"), io::IoSlice::new(body)];
+            let wrote = timed.write_vectored(&slices).await.unwrap();
+            assert!(wrote > 0);
+            let mut rest = &mut slices[..];
+            io::IoSlice::advance_slices(&mut rest, wrote);
+            for slice in rest {
+                timed.write_all(slice).await.unwrap();
+            }
+            let mut received = vec![0; sent.len()];
+            client.read_exact(&mut received).await.unwrap();
+            assert_eq!(received, sent);
+        }
     }
 }

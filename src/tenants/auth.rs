@@ -4,6 +4,8 @@
 //! depend on whether the tenant exists: a well-formed token costs an Argon2 check whether or not there is
 //! anything to check, and its refusal is sent at a multiple of 100 ms after the request.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +14,12 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
-use crate::config::{Access, TenantName, TenantSettings};
+use crate::config::{Access, TenantName, TenantSettings, TokenSettings};
+use crate::directory::Actor;
 use crate::metrics::{Metrics, TenantCounters};
 use crate::secret::{Digest, TokenText, spend_one_check};
 use crate::tenants::Tenants;
-use crate::tenants::snapshot::Snapshot;
+use crate::tenants::snapshot::{Proof, Snapshot};
 
 /// Refusals of well-formed tokens are sent at multiples of this after the request came.
 const REFUSAL_GRID: Duration = Duration::from_millis(100);
@@ -31,20 +34,59 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A client that has shown a token of the tenant that it asks.
-#[derive(Clone, Debug)]
+/// A client that has shown a token of the tenant that it asks. All who show the same token are one and the same, as
+/// long as the configuration holds: made for each request, its parts would each be counted in a place that all
+/// processors write to.
 #[non_exhaustive]
 pub struct Caller {
     /// The tenant.
     pub tenant: TenantName,
     /// The name of the token, for logs and events.
     pub token: Arc<str>,
+    /// Who is told of in events: the token.
+    pub actor: Actor,
     /// What the token may do.
     pub access: Access,
     /// The id of the user that the token stands for.
     pub user: Option<Arc<str>>,
     /// What is counted of the tenant.
     pub counters: Arc<TenantCounters>,
+    /// When the token ends, in milliseconds since 1970.
+    expires_ms: Option<i64>,
+    /// Knows when it was last shown.
+    proof: Proof,
+}
+
+impl Caller {
+    /// Who shows a token of a tenant.
+    pub(super) fn new(
+        tenant: &TenantName,
+        token: &TokenSettings,
+        proof: &Proof,
+        counters: &Arc<TenantCounters>,
+    ) -> Caller {
+        Caller {
+            tenant: tenant.clone(),
+            token: Arc::clone(&token.name),
+            actor: Actor::Token(Arc::clone(&token.name)),
+            access: token.access,
+            user: token.user.clone(),
+            counters: Arc::clone(counters),
+            expires_ms: token.expires_ms,
+            proof: Arc::clone(proof),
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("tenant", &self.tenant)
+            .field("token", &self.token)
+            .field("access", &self.access)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is counted does not tell callers apart.
@@ -70,6 +112,20 @@ pub enum Refusal {
 }
 
 impl Tenants {
+    /// Who asks, when the token is one of the tenant's that was shown before: the way of nearly every request, which
+    /// waits for nothing. Otherwise [`Tenants::authenticate`] tells, or refuses.
+    pub fn recognize(
+        &self,
+        snapshot: &Snapshot,
+        tenant: &str,
+        authorization: Option<&[u8]>,
+    ) -> Option<Arc<Caller>> {
+        // That it has the form of a token need not be looked at: it is one when it has the digest of one.
+        let text = authorization.and_then(text_in)?;
+        let index = proved(snapshot, tenant, &self.digest_key.digest_text(&text))?;
+        self.caller(snapshot, tenant, Some(index)).ok()
+    }
+
     /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value. Costs
     /// a microsecond once a token is known.
     ///
@@ -80,7 +136,7 @@ impl Tenants {
         snapshot: &Arc<Snapshot>,
         tenant: &str,
         authorization: Option<&[u8]>,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Arc<Caller>, Refusal> {
         let started = Instant::now();
         // What is not even a token is refused at once; that tells nothing about any tenant.
         let token = authorization.and_then(token_in).ok_or(Refusal::Unauthorized)?;
@@ -99,9 +155,8 @@ impl Tenants {
         snapshot: &Arc<Snapshot>,
         tenant: &str,
         token: &TokenText,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Arc<Caller>, Refusal> {
         let digest = self.digest_key.digest(token);
-        // The way of nearly every request: it copies nothing and waits for nobody.
         if let Some(index) = proved(snapshot, tenant, &digest) {
             return self.caller(snapshot, tenant, Some(index));
         }
@@ -117,30 +172,26 @@ impl Tenants {
             pair,
             metrics: Arc::clone(&self.metrics),
         };
-        // Boxed: it would make every request's future larger.
-        let index = Box::pin(checked(shown)).await?;
+        let index = checked(shown).await?;
         self.caller(snapshot, tenant, index)
     }
 
-    fn caller(&self, snapshot: &Snapshot, tenant: &str, index: Option<usize>) -> Result<Caller, Refusal> {
-        let counters = snapshot.counters(tenant, &self.metrics).ok_or(Refusal::Unauthorized)?;
-        let (tenant, settings) = snapshot.tenant(tenant).ok_or(Refusal::Unauthorized)?;
+    fn caller(
+        &self,
+        snapshot: &Snapshot,
+        tenant: &str,
+        index: Option<usize>,
+    ) -> Result<Arc<Caller>, Refusal> {
         let index = index.ok_or(Refusal::Unauthorized)?;
-        let token = settings.tokens.get(index).ok_or(Refusal::Unauthorized)?;
+        let caller = snapshot.caller(tenant, index, &self.metrics).ok_or(Refusal::Unauthorized)?;
         let now_ms = self.clock.now_ms();
-        if token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
+        if caller.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
             return Err(Refusal::Unauthorized);
         }
-        if snapshot.proofs(tenant.as_str()).get(index).is_some_and(|proof| proof.use_at(now_ms)) {
+        if caller.proof.use_at(now_ms) {
             self.last_used.tell();
         }
-        Ok(Caller {
-            tenant: tenant.clone(),
-            token: Arc::clone(&token.name),
-            access: token.access,
-            user: token.user.clone(),
-            counters: Arc::clone(counters),
-        })
+        Ok(Arc::clone(caller))
     }
 }
 
@@ -250,19 +301,24 @@ fn next_on_grid(started: Instant) -> Instant {
 /// `Bearer` and the token, or `Basic` with the token as password. Blanks and the case of the scheme do not
 /// matter, and `Bearer` may be there twice, for some consoles add it to what the administrator entered.
 fn token_in(header: &[u8]) -> Option<TokenText> {
+    text_in(header).and_then(|text| TokenText::parse(&text))
+}
+
+/// What stands in a header at the place of the token.
+fn text_in(header: &[u8]) -> Option<Cow<'_, str>> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
     }
     let mut text = std::str::from_utf8(header).ok()?.trim_matches(BLANKS);
     if let Some(rest) = after_scheme(text, "basic") {
-        let decoded = BASE64.decode(rest).ok()?;
-        let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-        return TokenText::parse(password);
+        let decoded = String::from_utf8(BASE64.decode(rest).ok()?).ok()?;
+        let (_, password) = decoded.split_once(':')?;
+        return Some(Cow::Owned(password.to_owned()));
     }
     for _ in 0..2 {
         text = after_scheme(text, "bearer").unwrap_or(text);
     }
-    TokenText::parse(text)
+    Some(Cow::Borrowed(text))
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];

@@ -49,7 +49,7 @@ impl Door {
     }
 
     /// Lets a request in, or says why not. Costs a look at the time and two atomic words.
-    pub(super) fn pass(&self) -> Result<Entered, scim::Error> {
+    pub(super) fn pass(&self) -> Result<Entered<'_>, scim::Error> {
         if let Some(pause) = self.paused {
             return Err(paused(pause));
         }

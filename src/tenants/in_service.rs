@@ -51,13 +51,13 @@ pub(super) struct Inside(Arc<AtomicUsize>);
 
 /// A request that has been let in to its tenant, until it is dropped.
 #[derive(Debug)]
-pub struct Entered(Inside);
+pub struct Entered<'a>(&'a Inside);
 
 impl Inside {
     /// Lets a request in.
-    pub(super) fn enter(&self) -> Entered {
+    pub(super) fn enter(&self) -> Entered<'_> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Entered(self.clone())
+        Entered(self)
     }
 
     fn is_empty(&self) -> bool {
@@ -65,7 +65,7 @@ impl Inside {
     }
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::SeqCst);
     }

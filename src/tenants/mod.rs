@@ -51,6 +51,7 @@ pub use last_used::LastUsed;
 pub use overrides::{BadOverride, Overrides};
 pub use parts::{Answered, Rest};
 pub use reload::{ReloadSummary, Watch};
+pub use run::Running;
 pub use schemas::{OwnSchemas, SchemaFault, schemas_of};
 pub use snapshot::Snapshot;
 pub use status::{ConfigFault, ConfigStatus};
@@ -183,6 +184,12 @@ impl Tenants {
     /// The configuration in force. A request takes it once and keeps it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The same, for the length of a request: its holders are not counted in one place, which all processors would
+    /// write to.
+    pub fn current(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
     }
 
     /// Does what is due now and then apart from requests: writes down when tokens were used, once a minute at most, and

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Stopwatch;
@@ -89,52 +90,35 @@ fn stamp(file: &Path) -> Option<(u64, u64)> {
 }
 
 impl Tenants {
-    /// Does what an authenticated caller asks, on the caller's tenant. Giving the request up is safe at any
-    /// moment: a write is then either done in full or not at all.
+    /// Does what an authenticated caller asks, on the caller's tenant. What needs no waiting is done when this returns;
+    /// nearly every request is a short read of an open tenant. Giving the request up is safe at any moment: a write is
+    /// then either done in full or not at all.
     ///
     /// # Errors
     /// What the directory refuses; 429 when too many writes wait or this one waited for too long;
     /// [`Error::Unavailable`] when the tenant's file cannot be opened, which is tried anew with the next
     /// request.
-    pub async fn run(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        caller: &Caller,
+    pub fn run<'r>(
+        &'r self,
+        snapshot: &'r Snapshot,
+        caller: &'r Caller,
         ask: Ask,
-        trail: &Trail,
-    ) -> Result<Answered, Error> {
+        trail: &'r Trail,
+    ) -> Running<'r> {
         let Some(options) = snapshot.options(&caller.tenant) else {
-            return Err(internal("the caller is of another configuration"));
-        };
-        // What waits is boxed: nearly every request is a short read of an open tenant, and every request's future
-        // would be as large as the largest of these.
-        let tenant = match self.open.find(&caller.tenant) {
-            Some(tenant) => tenant,
-            None => Box::pin(self.open(caller, options.limits.open_tenants_max)).await?,
+            return done(Err(internal("the caller is of another configuration")));
         };
         if ask.operation == Operation::List(Kind::User) && !ask.query.contains("filter") {
             snapshot.note_import(caller, self.clock.now_ms());
         }
-        let actor = Actor::Token(Arc::clone(&caller.token));
-        if !tenant.directory.prepare_is_short(&options, &ask) {
-            return Box::pin(prepare_elsewhere(tenant, options, actor, ask, trail)).await.map(Answered::from);
-        }
-        match tenant.directory.prepare(&options, &actor, ask)? {
-            Work::Ready(answer) => Ok(answer.into()),
-            Work::Read(work) => {
-                let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
-                match in_place {
-                    Some(answer) => answer.map(Answered::from),
-                    None => {
-                        let work = work.keeping(trail.begin(&tenant));
-                        Box::pin(read_elsewhere(tenant, work)).await
-                    }
-                }
+        match self.open.find(&caller.tenant) {
+            Some(tenant) => {
+                run_on(tenant, options, caller, ask, trail).unwrap_or_else(|error| done(Err(error)))
             }
-            Work::Write(work) => {
-                let work = work.keeping(trail.begin(&tenant));
-                Box::pin(write(tenant, work, options.limits)).await.map(Answered::from)
-            }
+            None => later(async move {
+                let tenant = self.open(caller, options.limits.open_tenants_max).await?;
+                run_on(tenant, options, caller, ask, trail)?.await
+            }),
         }
     }
 
@@ -151,6 +135,49 @@ impl Tenants {
         let may_stay = || self.in_service.has(&name);
         self.open.get(&caller.tenant, open_max, may_stay, open).await
     }
+}
+
+/// A request that is being done: it is done already, or must be waited for. Boxed where it must: every request's
+/// future would be as large as the largest of these.
+pub type Running<'r> = Either<Ready<Result<Answered, Error>>, BoxFuture<'r, Result<Answered, Error>>>;
+
+fn done<'r>(answered: Result<Answered, Error>) -> Running<'r> {
+    Either::Left(ready(answered))
+}
+
+fn later<'r>(answered: impl Future<Output = Result<Answered, Error>> + Send + 'r) -> Running<'r> {
+    Either::Right(Box::pin(answered))
+}
+
+/// Does what was asked of a tenant that is open.
+fn run_on<'r>(
+    tenant: Lease<Tenant>,
+    options: Options,
+    caller: &'r Caller,
+    ask: Ask,
+    trail: &'r Trail,
+) -> Result<Running<'r>, Error> {
+    if !tenant.directory.prepare_is_short(&options, &ask) {
+        let elsewhere = prepare_elsewhere(tenant, options, caller.actor.clone(), ask, trail);
+        return Ok(later(async move { elsewhere.await.map(Answered::from) }));
+    }
+    Ok(match tenant.directory.prepare(&options, &caller.actor, ask)? {
+        Work::Ready(answer) => done(Ok(answer.into())),
+        Work::Read(work) => {
+            let in_place = if work.is_short() { tenant.directory.read_in_place(&work) } else { None };
+            match in_place {
+                Some(answer) => done(answer.map(Answered::from)),
+                None => {
+                    let work = work.keeping(trail.begin(&tenant));
+                    later(read_elsewhere(tenant, work))
+                }
+            }
+        }
+        Work::Write(work) => {
+            let work = work.keeping(trail.begin(&tenant));
+            later(async move { write(tenant, work, options.limits).await.map(Answered::from) })
+        }
+    })
 }
 
 /// Prepares and, unless it is a write, does what was asked, all in one hop.

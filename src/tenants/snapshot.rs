@@ -27,16 +27,23 @@ const USED_STEP_MS: i64 = 1000;
 pub struct Snapshot {
     settings: Settings,
     own: OwnSchemas,
-    /// What is known of the tokens of each tenant, in the order of its settings.
-    proofs: HashMap<TenantName, Box<[Proof]>>,
-    /// What is counted of each tenant, once it was asked.
-    counters: HashMap<TenantName, OnceLock<Arc<TenantCounters>>>,
-    /// What the callers of each tenant must pass.
-    doors: HashMap<TenantName, Door>,
+    seats: HashMap<TenantName, Seat>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.
     pub(super) gate: Arc<Gate>,
+}
+
+/// What a tenant has besides its settings.
+struct Seat {
+    /// What is known of its tokens, in the order of its settings.
+    proofs: Box<[Proof]>,
+    /// Who shows each of its tokens, once somebody did.
+    callers: Box<[OnceLock<Arc<Caller>>]>,
+    /// What is counted of it, once it was asked.
+    counters: OnceLock<Arc<TenantCounters>>,
+    /// What its callers must pass.
+    door: Door,
 }
 
 /// The digest of the token of a hash, once a client has shown it. Shared by the snapshots that have the hash,
@@ -83,24 +90,24 @@ impl Snapshot {
     pub(super) fn new(settings: Settings, own: OwnSchemas, before: Option<&Snapshot>) -> Snapshot {
         let known: HashMap<&TokenHash, &Proof> = before.map(Snapshot::known).unwrap_or_default();
         let proof = |token: &TokenSettings| known.get(&token.hash).map(|proof| Proof::clone(proof));
-        let proofs_of = |tenant: &TenantSettings| {
-            tenant.tokens.iter().map(|token| proof(token).unwrap_or_default()).collect()
-        };
-        let proofs =
-            settings.tenants.iter().map(|(name, tenant)| (name.clone(), proofs_of(tenant))).collect();
-        let counters = settings.tenants.keys().map(|name| (name.clone(), OnceLock::new())).collect();
-        let door = |name: &TenantName, tenant: &TenantSettings| {
+        let seat = |name: &TenantName, tenant: &TenantSettings| {
             let rate = tenant.life.rate_limit.unwrap_or(settings.server.rate_limit);
-            Door::new(tenant.life.paused, rate, before.and_then(|before| before.doors.get(name)))
+            let door_before = before.and_then(|before| before.seats.get(name)).map(|seat| &seat.door);
+            Seat {
+                proofs: tenant.tokens.iter().map(|token| proof(token).unwrap_or_default()).collect(),
+                callers: tenant.tokens.iter().map(|_| OnceLock::new()).collect(),
+                counters: OnceLock::new(),
+                door: Door::new(tenant.life.paused, rate, door_before),
+            }
         };
-        let doors =
-            settings.tenants.iter().map(|(name, tenant)| (name.clone(), door(name, tenant))).collect();
+        let seats =
+            settings.tenants.iter().map(|(name, tenant)| (name.clone(), seat(name, tenant))).collect();
         let checks_max = settings.server.limits.token_checks_max;
         let gate = before
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
             .map(|before| Arc::clone(&before.gate));
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
-        Snapshot { settings, own, proofs, counters, doors, wrong: WrongTokens::default(), gate }
+        Snapshot { settings, own, seats, wrong: WrongTokens::default(), gate }
     }
 
     /// The settings: those of the file with flags and environment laid over them.
@@ -133,31 +140,31 @@ impl Snapshot {
     /// # Errors
     /// 503 or 429 where the tenant is paused, 429 where it is asked faster than it may be; nothing is counted of what
     /// is refused.
-    pub fn pass(&self, caller: &Caller) -> Result<Option<Entered>, scim::Error> {
+    pub fn pass(&self, caller: &Caller) -> Result<Option<Entered<'_>>, scim::Error> {
         // The caller of another configuration finds no tenant further on.
-        self.doors.get(&caller.tenant).map(Door::pass).transpose()
+        self.seats.get(&caller.tenant).map(|seat| seat.door.pass()).transpose()
     }
 
     /// The requests inside, of each tenant.
     pub(super) fn insides(&self) -> impl Iterator<Item = (&TenantName, &Inside)> {
-        self.doors.iter().map(|(name, door)| (name, &door.inside))
+        self.seats.iter().map(|(name, seat)| (name, &seat.door.inside))
     }
 
     /// Notes that a client walks the list of users.
     pub(super) fn note_import(&self, caller: &Caller, now_ms: i64) {
-        if let Some(door) = self.doors.get(&caller.tenant) {
-            door.last_import.note(now_ms);
+        if let Some(seat) = self.seats.get(&caller.tenant) {
+            seat.door.last_import.note(now_ms);
         }
     }
 
     /// When the users of each tenant were last listed.
     pub(super) fn last_imports(&self) -> impl Iterator<Item = (&TenantName, &LastImport)> {
-        self.doors.iter().map(|(name, door)| (name, &door.last_import))
+        self.seats.iter().map(|(name, seat)| (name, &seat.door.last_import))
     }
 
     /// The tenants that are not paused.
     pub(super) fn in_service(&self) -> BTreeSet<TenantName> {
-        let open = self.doors.iter().filter(|(_, door)| !door.is_paused());
+        let open = self.seats.iter().filter(|(_, seat)| !seat.door.is_paused());
         open.map(|(name, _)| name.clone()).collect()
     }
 
@@ -180,13 +187,27 @@ impl Snapshot {
 
     /// What is known of the tokens of a tenant, in the order of its settings.
     pub(super) fn proofs(&self, tenant: &str) -> &[Proof] {
-        self.proofs.get(tenant).map_or(&[], |proofs| proofs)
+        self.seats.get(tenant).map_or(&[], |seat| &seat.proofs)
+    }
+
+    /// Who shows the token at this place of a tenant's settings; `None` when there is no such tenant or token.
+    pub(super) fn caller(&self, tenant: &str, index: usize, metrics: &Metrics) -> Option<&Arc<Caller>> {
+        let seat = self.seats.get(tenant)?;
+        let caller = seat.callers.get(index)?;
+        if let Some(caller) = caller.get() {
+            return Some(caller);
+        }
+        let (name, settings) = self.settings.tenants.get_key_value(tenant)?;
+        let (token, proof) = (settings.tokens.get(index)?, seat.proofs.get(index)?);
+        let counters = self.counters(tenant, metrics)?;
+        Some(caller.get_or_init(|| Arc::new(Caller::new(name, token, proof, counters))))
     }
 
     /// What is counted of a tenant; `None` when there is no such tenant.
     pub(super) fn counters(&self, tenant: &str, metrics: &Metrics) -> Option<&Arc<TenantCounters>> {
-        let (name, counters) = self.counters.get_key_value(tenant)?;
-        Some(counters.get_or_init(|| metrics.tenant(name, self.settings.server.ops.metrics_tenants_max)))
+        let (name, seat) = self.seats.get_key_value(tenant)?;
+        let tenants_max = self.settings.server.ops.metrics_tenants_max;
+        Some(seat.counters.get_or_init(|| metrics.tenant(name, tenants_max)))
     }
 
     /// What has been learned, by hash.

@@ -76,12 +76,16 @@ fn token(tenant: &str, name: &str, token: &TokenText, more: &str) -> String {
     format!("[[tenants.{tenant}.tokens]]\nname = \"{name}\"\nhash = \"{}\"\n{more}\n", hash.expose())
 }
 
-async fn shown(tenants: &Tenants, tenant: &str, header: &str) -> Result<Caller, Refusal> {
+async fn shown(tenants: &Tenants, tenant: &str, header: &str) -> Result<Arc<Caller>, Refusal> {
     tenants.authenticate(&tenants.snapshot(), tenant, Some(header.as_bytes())).await
 }
 
 /// The answer, when it takes no Argon2: nobody gets through the gate meanwhile.
-async fn shown_with_closed_gate(tenants: &Tenants, tenant: &str, header: &str) -> Result<Caller, Refusal> {
+async fn shown_with_closed_gate(
+    tenants: &Tenants,
+    tenant: &str,
+    header: &str,
+) -> Result<Arc<Caller>, Refusal> {
     let snapshot = tenants.snapshot();
     let _place = snapshot.gate.enter().await.unwrap();
     let asking = tenants.authenticate(&snapshot, tenant, Some(header.as_bytes()));

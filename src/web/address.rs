@@ -18,7 +18,8 @@ const HOST_BYTES_MAX: usize = 255 + 6;
 /// The path with doubled slashes made one and a trailing one removed: an administrator who enters the Base URL
 /// with a slash at its end makes Okta ask for `//Users`.
 pub(super) fn fold(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") && !path.ends_with('/') {
+    let bytes = path.as_bytes();
+    if bytes.last() != Some(&b'/') && !bytes.array_windows().any(|pair| pair == b"//") {
         return Cow::Borrowed(path);
     }
     let mut folded = String::with_capacity(path.len());
@@ -84,16 +85,41 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     is_plain_host(text).then_some(text)
 }
 
+/// The bytes that a host may have; a table, since each of a request's is looked at.
+const IN_HOSTS: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+        byte += 1;
+    }
+    bytes
+};
+
 /// Whether a text is one plain `name[:port]`. It goes into `Location` and `$ref`, so nothing else may come through.
 pub(super) fn is_plain_host(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
-    if text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) {
+    if text.len() > HOST_BYTES_MAX || !text.bytes().all(|byte| IN_HOSTS[usize::from(byte)]) {
         return false;
+    }
+    // Nearly every host is one; the general way reads it as a part of a URI.
+    if is_name_with_port(text) {
+        return true;
     }
     let Ok(authority) = text.parse::<Authority>() else { return false };
     let named = !authority.host().is_empty();
     let port_is_right = authority.as_str() == authority.host() || authority.port_u16().is_some();
     named && port_is_right
+}
+
+/// Whether a text of plain bytes is for sure a name or an IPv4 address, with a port of up to four digits or none.
+fn is_name_with_port(text: &str) -> bool {
+    let colon = text.bytes().position(|byte| byte == b':');
+    let (name, port) = (&text[..colon.unwrap_or(text.len())], colon.map(|at| &text[at + 1..]));
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let is_port =
+        |port: &str| (1..=4).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+    starts && !name.contains(['[', ']']) && port.is_none_or(is_port)
 }
 
 /// The header's value when the request gives it exactly once; two of a kind that belongs once are a forgery.
@@ -220,5 +246,18 @@ mod tests {
         let mut headers = with_host("a.example");
         headers.append(HOST, HeaderValue::from_static("b.example"));
         assert_eq!(host(&Uri::from_static("/"), &headers), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_for_a_plain_host_at_a_glance_is_one(text in "[a-z0-9.:\\[\\]-]{0,12}") {
+            let authority = text.parse::<Authority>().ok();
+            let is_one = authority.is_some_and(|authority| {
+                !authority.host().is_empty()
+                    && (authority.as_str() == authority.host() || authority.port_u16().is_some())
+            });
+            proptest::prop_assert!(!is_name_with_port(&text) || is_one);
+            proptest::prop_assert_eq!(is_plain_host(&text), is_one);
+        }
     }
 }

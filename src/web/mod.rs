@@ -10,11 +10,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Uri};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use warp::Filter;
+use warp::{Filter, Reply as _};
 
 use crate::tenants::Tenants;
 
@@ -34,7 +35,7 @@ pub use peer::Peer;
 struct Site {
     tenants: Arc<Tenants>,
     /// Where the listener is bound, or a name for it: the host of last resort for `Location` and `$ref`.
-    listening: String,
+    listening: Arc<str>,
 }
 
 /// A request as it came, its body still on the way.
@@ -81,24 +82,29 @@ pub fn service(
 > + Clone
 + Send
 + 'static {
-    let site = Arc::new(Site { tenants, listening });
-    let leaf = warp::ext::get::<Arc<Head>>()
-        .and(warp::body::stream())
-        .then(move |head, body| edge::answer(Arc::clone(&site), Request { head, body }))
-        .recover(rejected);
-    Leaf(TowerToHyperService::new(warp::service(leaf)))
+    Leaf { site: Arc::new(Site { tenants, listening: Arc::from(listening) }) }
 }
 
 /// Hands a request to the filter, its head as a whole.
-#[derive(Clone)]
-struct Leaf<S>(S);
+struct Leaf {
+    site: Arc<Site>,
+}
 
-impl<S: Service<hyper::Request<Incoming>>> Service<(Arc<Peer>, hyper::Request<Incoming>)> for Leaf<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+impl Clone for Leaf {
+    /// For another connection. It has a count of its own of who holds the site: with one count for all, every
+    /// request would have to wait until the other processors let go of the place where it lies.
+    fn clone(&self) -> Leaf {
+        let Site { tenants, listening } = &*self.site;
+        Leaf { site: Arc::new(Site { tenants: Arc::clone(tenants), listening: Arc::clone(listening) }) }
+    }
+}
 
-    fn call(&self, (peer, mut request): (Arc<Peer>, hyper::Request<Incoming>)) -> S::Future {
+impl Service<(Arc<Peer>, hyper::Request<Incoming>)> for Leaf {
+    type Response = warp::reply::Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<warp::reply::Response, Infallible>>;
+
+    fn call(&self, (peer, mut request): (Arc<Peer>, hyper::Request<Incoming>)) -> Self::Future {
         let head = Head {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -106,16 +112,24 @@ impl<S: Service<hyper::Request<Incoming>>> Service<(Arc<Peer>, hyper::Request<In
             peer,
             body_is_empty: request.body().is_end_stream(),
         };
-        request.extensions_mut().insert(Arc::new(head));
         // `CONNECT host:port` has no path, and warp panics over that.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("/");
         }
-        self.0.call(request)
+        let (site, head) = (Arc::clone(&self.site), Arc::new(head));
+        // Made anew for each request, which costs nothing: what it holds comes past warp's look-up by type. What
+        // answers is boxed, since each filter around it moves it.
+        let leaf = warp::body::stream()
+            .then(move |body| {
+                Box::pin(edge::answer(Arc::clone(&site), Request { head: Arc::clone(&head), body }))
+            })
+            .recover(rejected);
+        Box::pin(TowerToHyperService::new(warp::service(leaf)).call(request))
     }
 }
 
 /// The leaf rejects nothing; should warp do so of its own accord, the client still gets a SCIM Error.
-async fn rejected(_: warp::Rejection) -> Result<reply::Reply, Infallible> {
-    Ok(reply::Reply::refusal(&crate::scim::Error::bad_request("The request cannot be read as HTTP.")))
+async fn rejected(_: warp::Rejection) -> Result<warp::reply::Response, Infallible> {
+    Ok(reply::Reply::refusal(&crate::scim::Error::bad_request("The request cannot be read as HTTP."))
+        .into_response())
 }

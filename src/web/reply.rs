@@ -36,8 +36,8 @@ pub(super) struct Reply {
     headers: HeaderMap,
     body: Vec<u8>,
     rest: Option<Rest>,
-    /// Set when the body is packed while it is sent.
-    packer: Option<Packer>,
+    /// Set when the body is packed while it is sent. Boxed: nearly no answer has one, and each would have room for it.
+    packer: Option<Box<Packer>>,
     /// Whether only the head is sent.
     is_head: bool,
     /// Whether the answer tells no length and sends no body.
@@ -149,7 +149,7 @@ impl Reply {
             }
         } else {
             match Packer::new(coding) {
-                Ok(packer) => self.packer = Some(packer),
+                Ok(packer) => self.packer = Some(Box::new(packer)),
                 Err(_) => return self,
             }
         }
@@ -222,7 +222,7 @@ impl warp::Reply for Reply {
             (rest, packer) => {
                 let parts = Parts { first: Some(self.body), rest };
                 let body = match packer {
-                    Some(packer) => Outgoing::Packed(Box::new(Packed::new(parts, packer))),
+                    Some(packer) => Outgoing::Packed(Box::new(Packed::new(parts, *packer))),
                     None => Outgoing::Plain(parts),
                 };
                 let sending = Sending { body, bytes: 0, status: self.status, closing: self.closing };

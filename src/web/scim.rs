@@ -1,7 +1,10 @@
 //! The way of a SCIM request: token, address, body, directory. The token comes first, so that whoever has none
 //! learns nothing from any other part of the request.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -40,7 +43,7 @@ where
     let Request { head, body } = request;
     let mut body = Body::new(body, &head.headers, head.body_is_empty);
     // One snapshot from start to end: a reload in between changes nothing for this request.
-    let snapshot = site.tenants.snapshot();
+    let snapshot = site.tenants.current();
     let origin = Origin::of(&head.peer, &head.headers, &snapshot.settings().server.trusted_proxies);
     record.set_forwarded_for(origin.forwarded_for);
     let asked = Asked { head: &head, origin };
@@ -79,7 +82,7 @@ impl Asked<'_> {
         B: Buf + Send,
         E: Send,
     {
-        let limits = snapshot.settings().server.limits;
+        let limits = &snapshot.settings().server.limits;
         let deadline = record.deadline(Duration::from_secs(limits.request_s));
         record.set_slow_ms(snapshot.settings().server.ops.slow_request_ms);
 
@@ -93,8 +96,7 @@ impl Asked<'_> {
             ));
         };
         let tenant = &*address::plain(tenant);
-        // Shared with the record as one: each part of it is counted in a place that all processors write to.
-        let caller = Arc::new(self.authenticate(site, snapshot, tenant, deadline, record).await?);
+        let caller = self.authenticate(site, snapshot, tenant, deadline, record).await?;
         record.set_caller(&caller);
         if snapshot.settings().is_elsewhere(caller.tenant.as_str()) {
             record.log_reason("the tenant's node is not server.node, so another machine serves it");
@@ -138,9 +140,7 @@ impl Asked<'_> {
             if_none_match: list(&self.head.headers, IF_NONE_MATCH),
             base_url: self.base_url(site, snapshot, &caller),
         };
-        match tokio::time::timeout_at(deadline, site.tenants.run(snapshot, &caller, ask, record.trail()))
-            .await
-        {
+        match within(deadline, site.tenants.run(snapshot, &caller, ask, record.trail())).await {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => {
                 if let Some(reason) = error.reason() {
@@ -179,15 +179,28 @@ impl Asked<'_> {
         tenant: &str,
         deadline: Instant,
         record: &Record,
-    ) -> Result<Caller, Error> {
+    ) -> Result<Arc<Caller>, Error> {
         let authorization = address::only(&self.head.headers, AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let checking = site.tenants.authenticate(snapshot, tenant, authorization);
+        if let Some(caller) = site.tenants.recognize(snapshot, tenant, authorization) {
+            return Ok(caller);
+        }
+        // Boxed: it would make every request's future larger.
+        let checking = Box::pin(site.tenants.authenticate(snapshot, tenant, authorization));
         match tokio::time::timeout_at(deadline, checking).await {
             Ok(Ok(caller)) => Ok(caller),
             Ok(Err(Refusal::Unauthorized)) => Err(Error::unauthorized()),
             Ok(Err(Refusal::Busy { retry_after_s })) => Err(Error::too_many_requests(retry_after_s)),
             Err(_) => Err(too_slow(record, "the token was not checked within request_s")),
         }
+    }
+}
+
+/// As `timeout_at`, but nothing is made ready to wait for what needs no waiting, as nearly all of it.
+async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout_at(deadline, future).await,
     }
 }
 
@@ -204,9 +217,10 @@ fn too_slow(record: &Record, reason: &str) -> Error {
 
 /// A header that is a list: several lines of it are one line with commas (RFC 9110 §5.3).
 fn list(headers: &HeaderMap, name: http::HeaderName) -> Option<String> {
+    headers.get(&name)?;
     let lines: Vec<_> =
         headers.get_all(name).into_iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    if lines.is_empty() { None } else { Some(lines.join(", ")) }
+    Some(lines.join(", "))
 }
 
 #[cfg(test)]
