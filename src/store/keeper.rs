@@ -1,4 +1,5 @@
-//! Holds the latest state of a file that is read much, so that its readers share one lock.
+//! Holds the latest state of a file that is read much, so that its readers share one lock, and keeps a connection for
+//! each thread that reads it.
 //!
 //! A read takes a lock of the log's index and gives it back: two calls of the system, which cost as much as finding
 //! the resource. Within one process SQLite counts: while one connection has the lock, the others need not ask the
@@ -6,11 +7,17 @@
 //! depend on it: each looks into the index for itself, and whoever finds a newer state there locks that one, as it
 //! would without.
 //!
+//! What a connection knows, such as the pages of the indexes, is written to with every read. Taken from the pool, it
+//! would come from the other processor every second time, and each place of it would have to be fetched from there. So
+//! while a state is held, a thread reads by the connection that it has read by before.
+//!
 //! While a state is held, the log cannot begin anew behind it. Therefore it is let go before each of our own
 //! commits, and at once after [`HOLD`], for those of other processes.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
@@ -24,7 +31,10 @@ const READS: u32 = 64;
 /// How long a state is held.
 const HOLD: Duration = Duration::from_millis(250);
 
-type Connection = PooledConnection<SqliteConnectionManager>;
+/// Most connections that are kept for threads; the others of a pool are for whoever comes.
+const LANES: usize = 4;
+
+pub(super) type Connection = PooledConnection<SqliteConnectionManager>;
 
 /// Holds a state, or none.
 #[derive(Debug, Default)]
@@ -33,6 +43,8 @@ pub(super) struct Keeper {
     /// count at once.
     reads: AtomicU32,
     held: Mutex<Held>,
+    /// By thread. Empty unless a state is held.
+    lanes: [Mutex<Option<Connection>>; LANES],
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +68,34 @@ impl Keeper {
                 self.hold(readers, threads);
             }
         }
+    }
+
+    /// The connection that this thread has read by before.
+    pub(super) fn kept(&self) -> Option<Connection> {
+        if self.reads.load(Ordering::Relaxed) < READS {
+            return None;
+        }
+        self.lanes[lane()].try_lock().ok()?.take()
+    }
+
+    /// Keeps a connection for the next short read of this thread, while a state is held; else it goes back to its pool.
+    pub(super) fn keep(&self, connection: Connection) {
+        if self.reads.load(Ordering::Relaxed) < READS {
+            return;
+        }
+        let lane = &self.lanes[lane()];
+        let before = lane.try_lock().ok().and_then(|mut lane| lane.replace(connection));
+        drop(before);
+        // The state may have been let go meanwhile, and the lanes emptied before this one was filled.
+        fence(Ordering::SeqCst);
+        if self.reads.load(Ordering::Relaxed) < READS {
+            self.empty(lane);
+        }
+    }
+
+    fn empty(&self, lane: &Mutex<Option<Connection>>) {
+        let kept = lane.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(kept);
     }
 
     fn hold(self: &Arc<Self>, readers: &Pool<SqliteConnectionManager>, threads: &PoolThreads) {
@@ -93,12 +133,39 @@ impl Keeper {
                 ended.or_else(|_| connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]))),
             );
         }
-        self.reads.store(0, Ordering::Relaxed);
+        if self.reads.swap(0, Ordering::Relaxed) >= READS {
+            fence(Ordering::SeqCst);
+            self.lanes.iter().for_each(|lane| self.empty(lane));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The lane of this thread. Threads have numbers in the order of their start, so that those that serve connections,
+/// which are started together, have different lanes, as far as there are any.
+fn lane() -> usize {
+    struct Number(u64);
+
+    impl Hasher for Number {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+        }
+
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+    }
+
+    let mut number = Number(0);
+    thread::current().id().hash(&mut number);
+    usize::try_from(number.finish() % LANES as u64).unwrap_or(0)
 }
 
 /// For as long as it is there, no state is held.
@@ -208,7 +275,7 @@ mod tests {
         let watch = crate::clock::Stopwatch::start();
         while !begins_anew() {
             assert!(watch.elapsed() < Duration::from_secs(60));
-            std::thread::yield_now();
+            thread::yield_now();
         }
         assert!(!holds(&store) && has(&store, "1"));
     }
@@ -224,5 +291,54 @@ mod tests {
         assert!(!holds(&store));
         drop(only);
         assert!(has(&store, "1"));
+    }
+
+    fn lanes(store: &Store) -> usize {
+        store.keeper.lanes.iter().filter(|lane| lane.lock().unwrap().is_some()).count()
+    }
+
+    #[test]
+    fn a_thread_reads_by_the_same_connection_while_a_state_is_held_and_gives_it_back_after_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        assert!(has(&store, "1") && lanes(&store) == 0);
+        read_much(&store);
+        // The mark is the connection's own.
+        let mark = |number: i64| {
+            store.read_short(|tx| {
+                let before: i64 = tx.connection.query_row("PRAGMA cache_size", [], |row| row.get(0))?;
+                tx.connection.pragma_update(None, "cache_size", number)?;
+                Ok::<_, Error>(before)
+            })
+        };
+        mark(-111).unwrap().unwrap();
+        assert_eq!((mark(-111).unwrap().unwrap(), lanes(&store)), (-111, 1));
+        add(&store, "2");
+        assert!(!holds(&store) && lanes(&store) == 0 && has(&store, "2"));
+    }
+
+    #[test]
+    fn threads_have_lanes_of_their_own_and_no_connection_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for round in 0..200 {
+                        // None is free for a moment, now and then, as in service.
+                        let _ = store
+                            .read_short(|tx| tx.with_one(Kind::User, Key::Id("1"), |_| Ok::<_, Error>(())));
+                        if round % 50 == 0 {
+                            drop(store.keeper.stand_aside());
+                        }
+                    }
+                });
+            }
+        });
+        drop(store.keeper.stand_aside());
+        let all: Vec<_> = (0..crate::store::READERS_MAX).map(|_| store.readers.get().unwrap()).collect();
+        assert_eq!((all.len(), lanes(&store)), (12, 0));
     }
 }

@@ -125,12 +125,14 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, NotShort> {
-        let connection = self.readers.try_get().ok_or(NotShort)?;
+        let connection = self.keeper.kept().or_else(|| self.readers.try_get()).ok_or(NotShort)?;
         self.keeper.note_read(&self.readers, &self.threads);
         // SQLite counts the steps of a statement on from its earlier runs, so the first look may come at any moment.
         let mut looked = false;
         let stop = move || std::mem::replace(&mut looked, true);
-        match bounded(&connection, SHORT_READ_STEPS_MAX, stop, read) {
+        let read = bounded(&connection, SHORT_READ_STEPS_MAX, stop, read);
+        self.keeper.keep(connection);
+        match read {
             Bounded::Done(answer) => Ok(answer),
             Bounded::Stopped => Err(NotShort),
         }

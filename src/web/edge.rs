@@ -36,15 +36,16 @@ where
     #[cfg(feature = "otlp")]
     record.begin_span(site, &request.head);
     let request_id = record.request_id;
-    let reply = survive(request_id.as_str(), crate::web::scim::answer(site, request, record)).await;
+    let reply = survive(request_id, crate::web::scim::answer(site, request, record)).await;
     // A response now, since it is smaller than what it is made of, and moved by each filter on its way out.
     reply.with_request_id(request_id.as_str()).closed_by(closing).into_response()
 }
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and
 /// is shown to nobody.
-async fn survive(request_id: &str, answering: impl Future<Output = Reply>) -> Reply {
+async fn survive(request_id: RequestId, answering: impl Future<Output = Reply>) -> Reply {
     AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|_| {
+        let request_id = request_id.as_str();
         tracing::error!(request_id, "the request failed by a panic");
         Reply::refusal(&Error::internal(request_id))
     })
@@ -254,12 +255,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_500_that_shows_the_request_id_and_nothing_of_the_panic() {
-        let reply = survive("0123abcd", async { panic!("ici_secret of mia@example.com") }).await;
+        let reply = survive(RequestId([b'a'; 32]), async { panic!("ici_secret of mia@example.com") }).await;
         assert_eq!(reply.status(), 500);
         let body =
             http_body_util::BodyExt::collect(reply.into_response().into_body()).await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        assert!(text.contains("0123abcd") && !text.contains("secret") && !text.contains("mia"), "{text}");
+        assert!(
+            text.contains(&"a".repeat(32)) && !text.contains("secret") && !text.contains("mia"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -107,15 +107,12 @@ impl Service<(Arc<Peer>, hyper::Request<Incoming>)> for Leaf {
     fn call(&self, (peer, mut request): (Arc<Peer>, hyper::Request<Incoming>)) -> Self::Future {
         let head = Head {
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            // Leaves `/`: warp panics over `CONNECT host:port`, which has no path.
+            uri: std::mem::take(request.uri_mut()),
             headers: std::mem::take(request.headers_mut()),
             peer,
             body_is_empty: request.body().is_end_stream(),
         };
-        // `CONNECT host:port` has no path, and warp panics over that.
-        if request.uri().path_and_query().is_none() {
-            *request.uri_mut() = Uri::from_static("/");
-        }
         let (site, head) = (Arc::clone(&self.site), Arc::new(head));
         // Made anew for each request, which costs nothing: what it holds comes past warp's look-up by type. What
         // answers is boxed, since each filter around it moves it.
