@@ -256,25 +256,26 @@ impl Raw {
 
 /// Okta encodes a blank as `%20` or as `+` (okta.com, SCIM 2.0 reference; both seen on the wire).
 fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
-    if !text.contains(['%', '+']) {
+    let is_coded = |byte: &u8| matches!(byte, b'%' | b'+');
+    if !text.as_bytes().iter().any(is_coded) {
         return Ok(Cow::Borrowed(text));
     }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        decoded.push(match (first, tail) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                _ => b'%',
+    while let Some(at) = rest.iter().position(is_coded) {
+        decoded.extend_from_slice(&rest[..at]);
+        let (byte, length) = match &rest[at..] {
+            [b'%', high, low, ..] => match (hex_digit(*high), hex_digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, 3),
+                _ => (b'%', 1),
             },
-            (byte, _) => *byte,
-        });
+            [b'+', ..] => (b' ', 1),
+            _ => (b'%', 1),
+        };
+        decoded.push(byte);
+        rest = &rest[at + length..];
     }
+    decoded.extend_from_slice(rest);
     let decoded = String::from_utf8(decoded);
     decoded.map(Cow::Owned).map_err(|_| Error::invalid_syntax("The query is not percent-encoded UTF-8."))
 }
@@ -345,6 +346,9 @@ impl Query {
 /// # Errors
 /// 400 when a parameter is there twice or not UTF-8.
 pub fn projection_of(query: &str) -> Result<Projection, Error> {
+    if query.is_empty() {
+        return Ok(Projection::default());
+    }
     Ok(Raw::parse(query)?.projection())
 }
 
