@@ -2,18 +2,20 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
+use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Limits;
@@ -72,20 +74,22 @@ where
     type Answer = B;
 }
 
-/// Serves a connection until it ends or `watcher` says to stop. `handshakes` is what TLS goes by, where it is spoken;
-/// `stopping` ends a handshake that is still going on.
+/// Tells a connection that the server is stopping.
+pub(super) type Stopping = watch::Receiver<bool>;
+
+/// Serves a connection until it ends; once the server is stopping, to the end of the requests that are being answered.
+/// `handshakes` is what TLS goes by, where it is spoken.
 pub(super) async fn serve<W: Web>(
     accepted: Accepted,
     web: W,
     limits: Limits,
     handshakes: Option<Arc<ServerConfig>>,
-    watcher: Watcher,
-    stopping: impl Future<Output = ()>,
+    stopping: Stopping,
 ) {
     match accepted {
         Accepted::Unix(stream) => {
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            http_1(stream, web, Arc::new(Peer::local()), limits, watcher).await;
+            http_1(stream, web, Arc::new(Peer::local()), limits, stopping).await;
         }
         Accepted::Tcp(stream, address) => {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
@@ -93,10 +97,10 @@ pub(super) async fn serve<W: Web>(
             let _ = stream.set_nodelay(true);
             let peer = Arc::new(Peer::at(address, handshakes.is_some()));
             match handshakes {
-                None => http_1(stream, web, peer, limits, watcher).await,
+                None => http_1(stream, web, peer, limits, stopping).await,
                 // Boxed: most of it is TLS, of which a plain connection has nothing.
                 Some(handshakes) => {
-                    Box::pin(secured(stream, handshakes, web, peer, limits, watcher, stopping)).await;
+                    Box::pin(secured(stream, handshakes, web, peer, limits, stopping)).await;
                 }
             }
         }
@@ -109,8 +113,7 @@ async fn secured<W: Web>(
     web: W,
     peer: Arc<Peer>,
     limits: Limits,
-    watcher: Watcher,
-    stopping: impl Future<Output = ()>,
+    mut stopping: Stopping,
 ) {
     let within = Duration::from_secs(limits.header_read_s);
     let handshake = tokio::time::timeout(within, TlsAcceptor::from(handshakes).accept(stream));
@@ -120,17 +123,17 @@ async fn secured<W: Web>(
             Ok(Ok(stream)) => stream,
             _ => return,
         },
-        () = stopping => return,
+        _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     match stream.get_ref().1.alpn_protocol() {
-        Some(tls::H2) => http_2(stream, web, peer, limits, watcher).await,
+        Some(tls::H2) => http_2(stream, web, peer, limits, stopping).await,
         // It has seen the certificate, and that was all (RFC 8737 §3).
         Some(tls::ACME_TLS) => {}
-        _ => http_1(stream, web, peer, limits, watcher).await,
+        _ => http_1(stream, web, peer, limits, stopping).await,
     }
 }
 
-async fn http_1<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, watcher: Watcher)
+async fn http_1<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, stopping: Stopping)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -151,10 +154,10 @@ where
     // hyper's own time-out does not tell an idle connection from a head that trickles in; `Timed` does.
     http.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
     // The end of a connection is the client's business: gone, too slow, or not speaking HTTP.
-    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+    let _ = to_the_end(http.serve_connection(TokioIo::new(stream), service), stopping).await;
 }
 
-async fn http_2<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, watcher: Watcher)
+async fn http_2<S, W: Web>(stream: S, web: W, peer: Arc<Peer>, limits: Limits, stopping: Stopping)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -176,7 +179,31 @@ where
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX);
-    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+    let _ = to_the_end(http.serve_connection(TokioIo::new(stream), service), stopping).await;
+}
+
+/// Serves a connection to its end; once the server is stopping, to the end of the requests that are being answered.
+///
+/// Whether it is stopping is asked by a look at a number. To be told of it, a connection waits in a list that has one
+/// lock; it goes there once and not with every request.
+async fn to_the_end<C: GracefulConnection>(connection: C, mut stopping: Stopping) -> Result<(), C::Error> {
+    let number = stopping.clone();
+    let mut told = pin!(stopping.wait_for(|stopping| *stopping));
+    let mut connection = pin!(connection);
+    let (mut waiting, mut is_told) = (None::<Waker>, false);
+    poll_fn(move |cx| {
+        let waits = waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        // An error says that nobody is there to tell any more.
+        if !is_told && (!waits || number.has_changed().unwrap_or(true)) {
+            is_told = told.as_mut().poll(cx).is_ready();
+            waiting = Some(cx.waker().clone());
+            if is_told {
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Ends when every task that is ready on this loop has been run once.

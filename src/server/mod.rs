@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -80,7 +79,6 @@ pub async fn run(
     let tls = entrance.tls.as_ref().map(Keeper::tls);
     let beside = beside(entrance.tls, entrance.redirect, port, &tenants);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
     let (stopping, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut addresses = Addresses::default();
@@ -108,11 +106,9 @@ pub async fn run(
                 };
                 let open = Open::count(tenants.metrics());
                 let handshakes = tls.as_ref().map(|tls| tls.handshakes());
-                let mut stop = stopping.subscribe();
-                let stopping = async move { drop(stop.wait_for(|stopping| *stopping).await) };
-                let (web, watcher) = (web.clone(), graceful.watcher());
+                let stopping = stopping.subscribe();
                 let connection =
-                    connection::serve(accepted, web, server.limits, handshakes, watcher, stopping);
+                    connection::serve(accepted, web.clone(), server.limits, handshakes, stopping);
                 loops.spawn(&mut connections, async move {
                     connection.await;
                     drop((open, slot, place));
@@ -133,7 +129,7 @@ pub async fn run(
     drop((listeners, beside));
     signals::tell_stopping();
     stopping.send_replace(true);
-    stop(graceful, connections, Duration::from_secs(limits.stop_s)).await;
+    stop(connections, Duration::from_secs(limits.stop_s)).await;
     Ok(())
 }
 
@@ -198,10 +194,11 @@ impl Addresses {
     }
 }
 
-async fn stop(graceful: GracefulShutdown, mut connections: JoinSet<()>, within: Duration) {
-    tracing::info!(connections = graceful.count(), "stopping: answering the requests in flight");
-    if tokio::time::timeout(within, graceful.shutdown()).await.is_err() {
-        while connections.try_join_next().is_some() {}
+async fn stop(mut connections: JoinSet<()>, within: Duration) {
+    while connections.try_join_next().is_some() {}
+    tracing::info!(connections = connections.len(), "stopping: answering the requests in flight");
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(within, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off what was not answered within stop_s");
     }
     connections.shutdown().await;
