@@ -391,16 +391,18 @@ impl Directory {
             shows: true,
         };
         let json = || message::parse_json(&ask.body, options.limits.json_depth_max);
+        let draft = || {
+            let (depth_max, schema) = (options.limits.json_depth_max, self.schemas(options).of(kind));
+            resource::Draft::from_body(&ask.body, depth_max, schema, options.profile)
+        };
         let run: WriteRun = match ask.operation {
             Operation::Create(_) => {
-                let mut draft =
-                    resource::Draft::from_json(json()?, self.schemas(options).of(kind), options.profile)?;
+                let mut draft = draft()?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.create(tx, draft, password))
             }
             Operation::Replace(_, id) => {
-                let mut draft =
-                    resource::Draft::from_json(json()?, self.schemas(options).of(kind), options.profile)?;
+                let mut draft = draft()?;
                 let password = password_hash(options, draft.password.take().map(Some))?;
                 Box::new(move |tx| write.replace(tx, &id, draft, password))
             }

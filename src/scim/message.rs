@@ -2,8 +2,9 @@
 //! Schemas (RFC 7644 §3.4.2, RFC 7643 §5 to §7).
 
 use std::collections::HashSet;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::scim::schema::Schemas;
@@ -18,7 +19,21 @@ pub const LIST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// 400 `invalidSyntax` when it is not JSON (the sentence says where), is empty, is nested deeper than allowed, or
 /// names something twice in one object.
 pub fn parse_json(body: &[u8], depth_max: usize) -> Result<Value, Error> {
-    read_json(body, depth_max).map(|Once(value)| value)
+    read_json(body, depth_max, Build(Take::Nothing))
+}
+
+/// As [`parse_json`], but where the body is an object with an array of this name, in whatever case, its elements are
+/// handed to `take` one by one, and the array stays empty: a hundred thousand of them as a tree are ten times the text.
+///
+/// # Errors
+/// As [`parse_json`]; `take` may then have been given some.
+pub fn parse_json_taking(
+    body: &[u8],
+    depth_max: usize,
+    name: &str,
+    take: &mut dyn FnMut(Value),
+) -> Result<Value, Error> {
+    read_json(body, depth_max, Build(Take::From { name, take }))
 }
 
 /// Builds a part of a body that [`check_json`] has seen.
@@ -26,7 +41,7 @@ pub fn parse_json(body: &[u8], depth_max: usize) -> Result<Value, Error> {
 /// # Errors
 /// 400 `invalidSyntax` when a text or number in it cannot be read, or it names something twice in one object.
 pub fn build_json(part: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(part).map(|Once(value)| value).map_err(|error| refusal(&error))
+    read_whole(part, Build(Take::Nothing)).map_err(|error| refusal(&error))
 }
 
 /// Checks a request body without building it. What is left to find when a part of it is read: escapes that make no
@@ -38,16 +53,27 @@ pub fn check_json(body: &[u8], depth_max: usize) -> Result<(), Error> {
     if std::str::from_utf8(body).is_err() {
         return Err(Error::invalid_syntax("The request body is not valid JSON: it is not UTF-8."));
     }
-    read_json::<serde::de::IgnoredAny>(body, depth_max).map(drop)
+    read_json(body, depth_max, PhantomData::<IgnoredAny>).map(drop)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], depth_max: usize) -> Result<T, Error> {
+fn read_json<'b, S: DeserializeSeed<'b>>(
+    body: &'b [u8],
+    depth_max: usize,
+    seed: S,
+) -> Result<S::Value, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::invalid_syntax("The request has no body; it needs a JSON object."));
     }
     check_depth(body, depth_max)?;
-    serde_json::from_slice(body).map_err(|error| refusal(&error))
+    read_whole(body, seed).map_err(|error| refusal(&error))
+}
+
+fn read_whole<'b, S: DeserializeSeed<'b>>(text: &'b [u8], seed: S) -> serde_json::Result<S::Value> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 fn refusal(error: &serde_json::Error) -> Error {
@@ -65,65 +91,80 @@ fn refusal(error: &serde_json::Error) -> Error {
 /// Leads the error of an object that names something twice; its name follows, and a line's end.
 const TWICE: &str = "twice:";
 
-/// A JSON value in whose objects no name is there twice. Names of attributes are the same in any case (RFC 7643
-/// §2.1), and whoever reads two of them as one of its choice is told something else than the next reader.
-struct Once(Value);
-
 /// Objects of up to so many members are looked through by comparing; larger ones with a set.
 const FEW_MEMBERS: usize = 16;
 
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Once, D::Error> {
-        deserializer.deserialize_any(OnceVisitor)
+/// Builds a JSON value in whose objects no name is there twice. Names of attributes are the same in any case (RFC 7643
+/// §2.1), and whoever reads two of them as one of its choice is told something else than the next reader.
+struct Build<'t>(Take<'t>);
+
+/// What does not become a part of the value.
+enum Take<'t> {
+    /// All of it does.
+    Nothing,
+    /// The elements of an array with this name, when the value is an object.
+    From { name: &'t str, take: &'t mut dyn FnMut(Value) },
+    /// The elements, when the value is an array.
+    Elements(&'t mut dyn FnMut(Value)),
+}
+
+impl<'de> DeserializeSeed<'de> for Build<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct OnceVisitor;
-
-impl<'de> Visitor<'de> for OnceVisitor {
-    type Value = Once;
+impl<'de> Visitor<'de> for Build<'_> {
+    type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Once, E> {
-        Ok(Once(Value::Null))
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Once, E> {
-        Ok(Once(Value::Bool(value)))
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Once, E> {
-        Ok(Once(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Once, E> {
-        Ok(Once(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Once, E> {
-        Ok(Once(value.into()))
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Once, E> {
-        Ok(Once(Value::String(value.to_owned())))
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Once, E> {
-        Ok(Once(Value::String(value)))
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Once, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut made = Vec::new();
-        while let Some(Once(element)) = elements.next_element()? {
-            made.push(element);
+        let mut keep = |element| made.push(element);
+        let take: &mut dyn FnMut(Value) = match self.0 {
+            Take::Elements(take) => take,
+            Take::Nothing | Take::From { .. } => &mut keep,
+        };
+        while let Some(element) = elements.next_element_seed(Build(Take::Nothing))? {
+            take(element);
         }
-        Ok(Once(Value::Array(made)))
+        Ok(Value::Array(made))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Value, A::Error> {
         let mut made = Map::new();
         let mut many = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
@@ -138,10 +179,16 @@ impl<'de> Visitor<'de> for OnceVisitor {
             if is_there {
                 return Err(serde::de::Error::custom(format_args!("{TWICE}{}\n", name.escape_debug())));
             }
-            let Once(value) = members.next_value()?;
+            let inside = match &mut self.0 {
+                Take::From { name: wanted, take } if wanted.eq_ignore_ascii_case(&name) => {
+                    Take::Elements(take)
+                }
+                _ => Take::Nothing,
+            };
+            let value = members.next_value_seed(Build(inside))?;
             made.insert(name, value);
         }
-        Ok(Once(Value::Object(made)))
+        Ok(Value::Object(made))
     }
 }
 
@@ -443,5 +490,32 @@ mod tests {
             (&config["pagination"]["maxPageSize"], &config["pagination"]["defaultPageSize"]),
             (&json!(7), &json!(7))
         );
+    }
+
+    #[test]
+    fn elements_are_taken_from_the_array_of_that_name_and_from_no_other() {
+        let taken = |text: &str| {
+            let mut taken = Vec::new();
+            let rest =
+                parse_json_taking(text.as_bytes(), 32, "members", &mut |one| taken.push(one.to_string()));
+            (taken.join(" "), rest.unwrap().to_string())
+        };
+        for (text, elements, rest) in [
+            (
+                r#"{"a":[1],"Members":[{"members":[2]},3],"b":[4]}"#,
+                r#"{"members":[2]} 3"#,
+                r#"{"a":[1],"Members":[],"b":[4]}"#,
+            ),
+            (r#"{"x":{"members":[1]}}"#, "", r#"{"x":{"members":[1]}}"#),
+            (r#"{"members":{"a":[1]}}"#, "", r#"{"members":{"a":[1]}}"#),
+            (r#"[{"members":[1]}]"#, "", r#"[{"members":[1]}]"#),
+            ("7", "", "7"),
+        ] {
+            assert_eq!(taken(text), (elements.to_owned(), rest.to_owned()));
+        }
+        let mut nobody = |_| ();
+        let twice = parse_json_taking(br#"{"members":[1],"MEMBERS":[2]}"#, 32, "members", &mut nobody);
+        assert!(twice.unwrap_err().detail.contains("MEMBERS"));
+        assert!(parse_json_taking(br#"{"members":[1]} x"#, 32, "members", &mut nobody).is_err());
     }
 }

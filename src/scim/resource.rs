@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema, Type};
-use crate::scim::{Error, Kind, Profile, datetime, quirks, rules};
+use crate::scim::{Error, Kind, Profile, datetime, message, quirks, rules};
 
 /// The most characters of a userName, a group's displayName and an externalId: they are keys of an index.
 pub const NAME_CHARS_MAX: usize = 1024;
@@ -48,6 +48,33 @@ impl Draft {
     /// 400 `invalidSyntax` when the body is no object, names an attribute twice or is of another schema; 400
     /// `invalidValue` when a value does not fit its type or a required one is missing.
     pub fn from_json(body: Value, schema: &ResourceSchema, profile: Profile) -> Result<Draft, Error> {
+        Draft::build(body, MemberList::new(profile), schema)
+    }
+
+    /// The same from the text of a body, of which members become no tree: a group may have a hundred thousand.
+    ///
+    /// # Errors
+    /// As [`message::parse_json`], then as [`Draft::from_json`].
+    pub fn from_body(
+        body: &[u8],
+        depth_max: usize,
+        schema: &ResourceSchema,
+        profile: Profile,
+    ) -> Result<Draft, Error> {
+        let mut members = MemberList::new(profile);
+        let body = match schema.kind {
+            Kind::Group => {
+                message::parse_json_taking(body, depth_max, "members", &mut |one| members.take(one))?
+            }
+            Kind::User => message::parse_json(body, depth_max)?,
+        };
+        Draft::build(body, members, schema)
+    }
+
+    /// `listed` holds the elements of `members` that were taken out of the body.
+    fn build(body: Value, listed: MemberList, schema: &ResourceSchema) -> Result<Draft, Error> {
+        let profile = listed.profile;
+        let mut listed = Some(listed);
         let Value::Object(body) = body else {
             return Err(Error::invalid_syntax(format!(
                 "The request body must be a JSON object that describes a {}.",
@@ -62,7 +89,9 @@ impl Draft {
             if key.eq_ignore_ascii_case("schemas") {
                 named = check_schemas(&value, schema)?;
             } else if schema.kind == Kind::Group && key.eq_ignore_ascii_case("members") {
-                members = Some(members_from(value, profile)?);
+                let mut list = listed.take().unwrap_or_else(|| MemberList::new(profile));
+                list.take_all(value);
+                members = Some(list.finish()?);
             } else if key.eq_ignore_ascii_case("password") {
                 password = password_from(value)?;
             } else if let Some((name, value)) = entry(&key, value, schema, profile)? {
@@ -440,33 +469,72 @@ pub fn clean(value: Value) -> Result<Option<Value>, Error> {
 /// 400 `invalidValue` when an element is none of these: a list that was meant to name people must not empty a
 /// group.
 pub fn members_from(value: Value, profile: Profile) -> Result<Vec<MemberRef>, Error> {
-    let elements = match value {
-        Value::Array(elements) => elements,
-        Value::Null => Vec::new(),
-        Value::String(text) if text.is_empty() => Vec::new(),
-        one => vec![one],
-    };
-    let mut seen = std::collections::HashSet::with_capacity(elements.len());
-    let mut made = Vec::with_capacity(elements.len());
-    for element in elements {
-        let member = match element {
-            Value::Null => continue,
-            Value::String(id) if quirks::takes_plain_values(profile) => MemberRef { id, display: None },
-            Value::Object(object) => match member_from(object)? {
-                Some(member) => member,
-                None => continue,
-            },
-            _ => {
-                return Err(Error::invalid_value(
-                    "Each of members must be an object with the member's id as value.",
-                ));
-            }
-        };
-        if !member.id.is_empty() && seen.insert(member.id.clone()) {
-            made.push(member);
+    let mut list = MemberList::new(profile);
+    list.take_all(value);
+    list.finish()
+}
+
+/// Members as they are read, one by one.
+struct MemberList {
+    members: Vec<MemberRef>,
+    /// What was wrong first; what comes after it is not looked at.
+    fault: Option<Error>,
+    profile: Profile,
+}
+
+impl MemberList {
+    fn new(profile: Profile) -> MemberList {
+        MemberList { members: Vec::new(), fault: None, profile }
+    }
+
+    /// Takes a list of members, one member, or nothing.
+    fn take_all(&mut self, value: Value) {
+        match value {
+            Value::Array(elements) => elements.into_iter().for_each(|element| self.take(element)),
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            one => self.take(one),
         }
     }
-    Ok(made)
+
+    /// Takes an element of a list.
+    fn take(&mut self, element: Value) {
+        if self.fault.is_some() {
+            return;
+        }
+        let member = match element {
+            Value::Null => return,
+            Value::String(id) if quirks::takes_plain_values(self.profile) => {
+                Ok(Some(MemberRef { id, display: None }))
+            }
+            Value::Object(object) => member_from(object),
+            _ => {
+                Err(Error::invalid_value("Each of members must be an object with the member's id as value."))
+            }
+        };
+        match member {
+            Ok(member) => self.members.extend(member.filter(|member| !member.id.is_empty())),
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    /// Each member once, where it was named first.
+    fn finish(self) -> Result<Vec<MemberRef>, Error> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let mut members = self.members;
+        // By places, since a set of the ids would be as large as the members themselves.
+        let mut places: Vec<usize> = (0..members.len()).collect();
+        places.sort_by(|a, b| members[*a].id.cmp(&members[*b].id));
+        let mut again = vec![false; members.len()];
+        for pair in places.windows(2) {
+            again[pair[1]] = members[pair[0]].id == members[pair[1]].id;
+        }
+        let mut again = again.into_iter();
+        members.retain(|_| !again.next().unwrap_or_default());
+        Ok(members)
+    }
 }
 
 fn member_from(object: Map<String, Value>) -> Result<Option<MemberRef>, Error> {
@@ -797,5 +865,40 @@ mod tests {
         assert!(members_from(json!([]), Profile::Okta).unwrap().is_empty());
         assert!(members_from(json!([7]), Profile::Okta).is_err());
         assert!(members_from(json!([{ "display": "x" }]), Profile::Okta).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_group_is_read_the_same_whether_its_members_become_a_tree_or_not(
+            keys in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "members", "MEMBERS", "schemas", "displayName", "externalId", "password",
+                    "urn:ietf:params:scim:schemas:core:2.0:Group:members",
+                    "urn:ietf:params:scim:schemas:core:2.0:Group",
+                ]),
+                0..4,
+            ),
+            values in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "null", "\"\"", "\"a\"", "7", "[]", "[null]", "[\"a\",\"b\",\"a\"]", "[7]", "[[]]",
+                    "{\"value\":\"a\"}", "[{\"value\":\"a\",\"display\":\"A\"},{\"VALUE\":\"a\"},{\"$ref\":\"x/c\"}]",
+                    "[{\"value\":7},{\"display\":\"x\"}]", "[{\"display\":\"x\"},7]", "[{\"value\":\"a\",\"Value\":\"b\"}]",
+                    "[{\"value\":{\"members\":[1]}}]", "{\"members\":[{\"value\":\"a\"},{\"value\":\"a\"}]}",
+                    "[\"urn:ietf:params:scim:schemas:core:2.0:Group\"]", "[{\"value\":\"a\"}", "[{\"value\":\"a\"},]",
+                ]),
+                4,
+            ),
+            strict: bool,
+        ) {
+            let fields: Vec<_> =
+                keys.iter().zip(&values).map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            let body = format!("{{{}}}", fields.join(","));
+            let profile = if strict { Profile::Strict } else { Profile::Okta };
+            let schemas = Schemas::builtin().unwrap();
+            let schema = schemas.of(Kind::Group);
+            let by_tree = message::parse_json(body.as_bytes(), 6)
+                .and_then(|tree| Draft::from_json(tree, schema, profile));
+            proptest::prop_assert_eq!(Draft::from_body(body.as_bytes(), 6, schema, profile), by_tree, "{}", body);
+        }
     }
 }

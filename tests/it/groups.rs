@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::client::group_ids;
-use crate::support::{Client, Tenant, file, okta};
+use crate::support::{Client, Config, Server, Tenant, Token, file, okta};
 
 const NOBODY: &str = "5b6c3d0e-0000-4000-8000-000000000000";
 
@@ -348,4 +348,38 @@ fn a_group_is_no_member_of_itself() {
         assert!(detail.contains("itself"), "{detail}");
     }
     assert_eq!(client.get(&path).json, made.json);
+}
+
+/// The number that the system tells of a process under this name, in KiB.
+fn kib_of(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_body_with_many_members_takes_little_more_memory_than_its_text() {
+    let token = Token::new("okta");
+    let server = Server::start(&Config::acme(&token));
+    let client = server.client("acme", &token);
+    let group = client.create("/Groups", okta::group("g", &[])).id();
+    let process = server.process_id();
+    // Nobody has these ids, so nothing is written; a body of one member makes ready what every request needs.
+    let put = |members: usize| {
+        let members: Vec<_> = (0..members)
+            .map(|at| json!({ "value": format!("5b6c3d0e-0000-4000-8000-{at:012}"), "display": format!("User {at:06}") }))
+            .collect();
+        let body = json!({ "schemas": [okta::GROUP], "displayName": "g", "members": members });
+        let bytes = body.to_string().len() as u64;
+        client.put(&format!("/Groups/{group}"), body).expect_error(400, "invalidValue");
+        bytes
+    };
+    put(1);
+    let before_kib = kib_of(process, "VmRSS");
+    // proc(5): 5 makes the present resident memory the peak.
+    std::fs::write(format!("/proc/{process}/clear_refs"), "5").unwrap();
+    let text_kib = put(40_000) / 1024;
+    let taken_kib = kib_of(process, "VmHWM") - before_kib;
+    // As a JSON tree it would be ten times the text.
+    assert!(taken_kib < 5 * text_kib, "{taken_kib} KiB for a body of {text_kib} KiB");
 }
