@@ -4,10 +4,10 @@
 //! They are made on a thread of their own that yields to all others, so that requests are answered first. What was
 //! made before a restart is known from the manifests, so that a restart neither skips a backup nor makes one too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -49,6 +49,10 @@ struct Known {
     /// The folder that this is known of.
     to: Option<PathBuf>,
     of: BTreeMap<TenantName, BackupStatus>,
+    /// Tenants that are due and had no file when the data folder was as `looked` says: nothing is to be done for them.
+    absent: Arc<BTreeSet<TenantName>>,
+    /// When the data folder had changed last before it was seen who is absent; `None` when that is to be seen anew.
+    looked: Option<SystemTime>,
 }
 
 impl Backups {
@@ -115,8 +119,20 @@ impl Tenants {
 
     /// Whether anything may be due, as far as memory tells.
     fn has_work(&self, settings: &BackupSettings) -> bool {
-        let is_new = self.backups.lock().to.as_ref() != Some(&settings.to);
-        is_new || self.snapshot().settings().tenants.keys().any(|tenant| self.is_due(settings, tenant))
+        let (is_new, absent) = {
+            let known = self.backups.lock();
+            let is_new = known.to.as_ref() != Some(&settings.to);
+            // A new file changes the folder, so one look at the folder stands for all tenants without a file.
+            let stays = known.looked.is_some() && known.looked == last_change(&self.data_dir);
+            (is_new, if stays { Arc::clone(&known.absent) } else { Arc::default() })
+        };
+        is_new
+            || self
+                .snapshot()
+                .settings()
+                .tenants
+                .keys()
+                .any(|tenant| !absent.contains(tenant) && self.is_due(settings, tenant))
     }
 
     /// Makes what is due, one tenant after the other, while the settings stay the same.
@@ -124,6 +140,7 @@ impl Tenants {
         self.look_into(&settings.to);
         let snapshot = self.snapshot();
         let mut yields = false;
+        self.see_who_is_absent(settings);
         for tenant in snapshot.settings().tenants.keys() {
             let file = file_of(&self.data_dir, tenant);
             if !self.is_due(settings, tenant) || !file.exists() {
@@ -142,6 +159,24 @@ impl Tenants {
             }
             self.make_backup(settings, tenant, &file);
         }
+    }
+
+    /// Remembers who is due and has no file, until the data folder changes.
+    fn see_who_is_absent(&self, settings: &BackupSettings) {
+        // Before the files are looked for, so that what comes in between is seen as a change. The clock of files is
+        // coarse: a folder that has just changed may change once more and keep its time.
+        let looked = last_change(&self.data_dir)
+            .filter(|changed| changed.elapsed().is_ok_and(|quiet_for| quiet_for >= LOOK));
+        let snapshot = self.snapshot();
+        let absent: BTreeSet<TenantName> = snapshot
+            .settings()
+            .tenants
+            .keys()
+            .filter(|tenant| self.is_due(settings, tenant) && !file_of(&self.data_dir, tenant).exists())
+            .cloned()
+            .collect();
+        let mut known = self.backups.lock();
+        (known.absent, known.looked) = (Arc::new(absent), looked);
     }
 
     fn make_backup(&self, settings: &BackupSettings, tenant: &TenantName, file: &Path) {
@@ -188,7 +223,7 @@ impl Tenants {
             known.of.retain(|tenant, _| tenants.contains_key(tenant));
             return;
         }
-        *known = Known { to: Some(to.to_owned()), of: BTreeMap::new() };
+        *known = Known { to: Some(to.to_owned()), ..Known::default() };
         drop(known);
         for tenant in tenants.keys() {
             self.note_newest(to, tenant);
@@ -203,6 +238,11 @@ impl Tenants {
                 (Some(newest.manifest.time_ms()), newest.manifest.bytes);
         }
     }
+}
+
+/// When a file of the folder was last made or taken away; `None` when that cannot be seen.
+fn last_change(folder: &Path) -> Option<SystemTime> {
+    std::fs::metadata(folder).ok()?.modified().ok()
 }
 
 /// Lets every other thread go first, for the rest of this thread's life.
@@ -245,6 +285,36 @@ mod tests {
 
     fn made(newest_ms: i64) -> BackupStatus {
         BackupStatus { newest_ms: Some(newest_ms), ..BackupStatus::default() }
+    }
+
+    #[test]
+    fn a_tenant_without_a_file_is_no_work_until_it_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mut settings = crate::config::parse(
+            "[server.backup]\nto = \"backups\"\nevery = \"1h\"\n[tenants.acme]",
+            "tenants.toml",
+        )
+        .unwrap();
+        settings.server.data_dir = data.clone();
+        let mut backup = settings.server.backup.clone().unwrap();
+        backup.to = folder.path().join("backups");
+        settings.server.backup = Some(backup.clone());
+        let file = folder.path().join("tenants.toml");
+        let clock = crate::clock::ManualClock::at(DAY_MS);
+        let tenants = Tenants::new(file, settings, crate::tenants::Overrides::default(), clock).unwrap();
+        // Some time ago, as in a folder that is quiet.
+        let dated = |second: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            std::fs::File::open(&data).unwrap().set_modified(time).unwrap();
+        };
+        dated(1_000);
+        assert!(tenants.has_work(&backup), "the folder of backups was never looked into");
+        tenants.make_due(&backup);
+        assert!(!tenants.has_work(&backup), "there is no file to back up");
+        std::fs::write(file_of(&data, &"acme".parse().unwrap()), "").unwrap();
+        assert!(tenants.has_work(&backup), "there is one now");
     }
 
     #[test]
