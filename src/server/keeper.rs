@@ -43,6 +43,23 @@ pub struct Keeper {
     seen: [Stamp; 2],
     /// What is in force, if it comes from files.
     certificate: Option<Certificate>,
+    warned: Warned,
+}
+
+/// Of which certificate it was last told that it ends, by its end in milliseconds since 1970, and when.
+#[derive(Default)]
+struct Warned(Option<(i64, tokio::time::Instant)>);
+
+impl Warned {
+    /// Whether to tell of the certificate with this end now; it then counts as told. The same one that is written
+    /// again, or a faulty one that changes nothing, is no news.
+    fn is_due(&mut self, not_after_ms: i64) -> bool {
+        if self.0.is_some_and(|(of, at)| of == not_after_ms && at.elapsed() < DAY) {
+            return false;
+        }
+        self.0 = Some((not_after_ms, tokio::time::Instant::now()));
+        true
+    }
 }
 
 impl Tls {
@@ -55,7 +72,8 @@ impl Tls {
         let unusable = |error: rustls::Error| format!("TLS cannot be started: {error}");
         let handshakes = presented.handshakes(settings.min_version).map_err(unusable)?;
         let tls = Arc::new(Tls { presented, handshakes: ArcSwap::new(handshakes) });
-        let mut keeper = Keeper { tls, settings, seen: [None; 2], certificate: None };
+        let mut keeper =
+            Keeper { tls, settings, seen: [None; 2], certificate: None, warned: Warned::default() };
         match &keeper.settings.source {
             TlsSource::Files { cert, key } => {
                 // Before they are read, so that what changes in between is seen as changed.
@@ -127,7 +145,6 @@ impl Keeper {
         let TlsSource::Files { cert, key } = self.settings.source.clone() else { return };
         let mut looks = tokio::time::interval(LOOK);
         let mut before = None;
-        let mut warned = None;
         loop {
             looks.tick().await;
             if is_other(tenants, &self.settings) {
@@ -146,9 +163,8 @@ impl Keeper {
             if let Some(read) = read {
                 self.seen = now;
                 self.put(read);
-                warned = None;
             }
-            self.warn_of_the_end(&mut warned);
+            self.warn_of_the_end();
         }
     }
 
@@ -168,13 +184,10 @@ impl Keeper {
         }
     }
 
-    fn warn_of_the_end(&self, warned: &mut Option<tokio::time::Instant>) {
+    fn warn_of_the_end(&mut self) {
         let Some(certificate) = &self.certificate else { return };
-        if warned.is_some_and(|at| at.elapsed() < DAY) {
-            return;
-        }
-        *warned = Some(tokio::time::Instant::now());
-        if let Some(warning) = end_warning(certificate, SystemClock.now_ms()) {
+        let Some(warning) = end_warning(certificate, SystemClock.now_ms()) else { return };
+        if self.warned.is_due(certificate.not_after_ms) {
             tracing::warn!("{warning}");
         }
     }
@@ -236,6 +249,18 @@ mod tests {
         );
         assert!(said(certificate.not_after_ms).contains("has expired"));
         assert!(said(certificate.not_before_ms - 1).contains("good from 2026-01-01T00:00:00"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_certificate_is_told_once_a_day_however_often_its_files_change() {
+        let mut warned = Warned::default();
+        assert!(warned.is_due(1));
+        assert!(!warned.is_due(1), "the same one, written again");
+        assert!(warned.is_due(2), "another one");
+        tokio::time::advance(DAY - Duration::from_secs(1)).await;
+        assert!(!warned.is_due(2));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(warned.is_due(2), "a day later");
     }
 
     #[test]
