@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, TenantName, TenantSettings, TlsSettings, TlsSource};
 use crate::scim::Kind;
 use crate::server::{Certificate, end_warning};
-use crate::tenants::{OwnSchemas, file_of};
+use crate::tenants::{OwnSchemas, TOKEN_EXPIRES_SOON_MS, file_of};
 
 const EXAMPLES: &str = "\
 Exit codes: 0 all is well, 1 a tenant's file is not, 2 the configuration is wrong.
@@ -21,11 +21,6 @@ Warnings do not change the exit code.
 Examples:
   ici-scim check
   ici-scim check --config /etc/ici/tenants.toml --json";
-
-/// Tokens that expire within this time are warned about.
-const EXPIRES_SOON_DAYS: i64 = 14;
-
-const DAY_MS: i64 = 24 * 3_600_000;
 
 /// Arguments of `check`; there are none of its own.
 #[derive(Debug, Args)]
@@ -154,7 +149,7 @@ fn token_warnings(tenant: &TenantName, chosen: &TenantSettings, now_ms: i64) -> 
         let (name, at) = (&entry.name, token::shown(expires_ms));
         if token::is_expired(entry, now_ms) {
             warnings.push(format!("tenant {tenant}: token {name} expired at {at}"));
-        } else if expires_ms - now_ms < EXPIRES_SOON_DAYS * DAY_MS {
+        } else if expires_ms - now_ms < TOKEN_EXPIRES_SOON_MS {
             warnings.push(format!("tenant {tenant}: token {name} expires soon, at {at}"));
         }
     }
@@ -263,7 +258,12 @@ mod tests {
     #[test]
     fn tokens_are_warned_about_when_they_expire_soon_and_when_none_is_left() {
         assert!(warnings("").is_empty());
-        assert!(warnings("expires = 2026-01-16").is_empty());
+        assert!(warnings("expires = 2026-02-01").is_empty(), "in 31 days");
+        assert_eq!(
+            warnings("expires = 2026-01-30").len(),
+            1,
+            "within 30 days, as in the log and `token list`"
+        );
         assert_eq!(
             warnings("expires = 2026-01-10"),
             ["tenant acme: token okta expires soon, at 2026-01-10T00:00:00Z"]

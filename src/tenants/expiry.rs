@@ -7,6 +7,8 @@ use crate::config::{Settings, TenantName};
 use crate::scim::datetime;
 
 const DAY_MS: i64 = 24 * 3_600_000;
+/// A token that ends within this time, in milliseconds, is told of: in the log, by `check` and by `token list`.
+pub const TOKEN_EXPIRES_SOON_MS: i64 = 30 * DAY_MS;
 /// Tokens are looked at so often; their number bounds what that costs, and an hour more or less is no news.
 const LOOK_EVERY_MS: i64 = 3_600_000;
 /// Most lines at one look; the rest is counted in one more.
@@ -31,7 +33,7 @@ impl Stage {
             left if left <= 0 => Some(Stage::Expired),
             left if left <= DAY_MS => Some(Stage::Day),
             left if left <= 7 * DAY_MS => Some(Stage::Week),
-            left if left <= 30 * DAY_MS => Some(Stage::Month),
+            left if left <= TOKEN_EXPIRES_SOON_MS => Some(Stage::Month),
             _ => None,
         }
     }

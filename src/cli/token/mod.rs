@@ -18,7 +18,7 @@ use crate::config::edit::NewToken;
 use crate::config::{self, Access, TenantName, TokenSettings};
 use crate::scim::{Kind, datetime};
 use crate::secret::{TokenHash, TokenText};
-use crate::tenants::LastUsed;
+use crate::tenants::{LastUsed, TOKEN_EXPIRES_SOON_MS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -238,7 +238,7 @@ fn state(token: &TokenSettings, now_ms: i64) -> (String, Mark) {
         Some(left_ms) if left_ms <= 0 => ("expired".to_owned(), Mark::Bad),
         Some(left_ms) if left_ms < HOUR_MS => (plural(left_ms / 60_000, "minute"), Mark::Bad),
         Some(left_ms) if left_ms < DAY_MS => (plural(left_ms / HOUR_MS, "hour"), Mark::Bad),
-        Some(left_ms) if left_ms < 30 * DAY_MS => (plural(left_ms / DAY_MS, "day"), Mark::Warning),
+        Some(left_ms) if left_ms < TOKEN_EXPIRES_SOON_MS => (plural(left_ms / DAY_MS, "day"), Mark::Warning),
         _ => ("valid".to_owned(), Mark::None),
     }
 }
