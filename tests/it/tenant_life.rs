@@ -259,7 +259,7 @@ fn stats_count_what_there_is_and_tell_when_a_client_last_came() {
     assert_eq!(
         none,
         json!({
-            "name": "acme", "paused": false, "users": 0, "activeUsers": 0, "maxUsers": null, "groups": 0,
+            "name": "acme", "paused": false, "state": "in service", "users": 0, "activeUsers": 0, "maxUsers": null, "groups": 0,
             "memberships": 0, "lastPush": null, "lastImport": null, "bytes": 0,
         })
     );

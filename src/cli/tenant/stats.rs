@@ -11,11 +11,12 @@ use crate::cli::session::{self, Session};
 use crate::cli::{Globals, attributes, token};
 use crate::config::{Settings, TenantName};
 use crate::directory::Stats;
-use crate::tenants::{file_of, last_import_ms};
+use crate::tenants::{Told, file_of, last_import_ms, told};
 
 pub(super) const EXAMPLES: &str = "\
 LAST PUSH is when a client last changed anything, LAST IMPORT when one last listed the users without a filter, as \
-Okta's import does; that is written down once a minute. SIZE is that of the tenant's file with its log.
+Okta's import does; that is written down once a minute. STATE is what the \
+server tells, or that none serves the data folder (no server). SIZE is that of the tenant's file with its log.
 
 Examples:
   ici-scim tenant stats
@@ -61,7 +62,7 @@ pub(super) fn run(arguments: &StatsArgs, globals: &Globals) -> anyhow::Result<()
         let or_never = |key: &str| if row[key].is_null() { "never".to_owned() } else { plain(key) };
         table.row([
             plain("name"),
-            if row["paused"] == true { "paused" } else { "in service" }.to_owned(),
+            plain("state"),
             plain("users"),
             plain("activeUsers"),
             if row["maxUsers"].is_null() { "-".to_owned() } else { plain("maxUsers") },
@@ -81,11 +82,13 @@ fn row(tenant: &TenantName, settings: &Settings) -> anyhow::Result<Value> {
     // Looking must not make a file for a tenant that nobody has asked yet.
     let stats = if file.exists() { Session::with(settings, tenant)?.stats()? } else { Stats::default() };
     let life = settings.tenants.get(tenant).map(|chosen| &chosen.life);
+    let paused = life.is_some_and(|life| life.paused.is_some());
     // In whole seconds, as people read them.
     let time = |ms: Option<i64>| ms.map(token::shown);
     Ok(json!({
         "name": tenant.as_str(),
-        "paused": life.is_some_and(|life| life.paused.is_some()),
+        "paused": paused,
+        "state": state(paused, settings.is_elsewhere(tenant.as_str()), told(data_dir, tenant).ok().as_ref()),
         "users": stats.users,
         "activeUsers": stats.active_users,
         "maxUsers": life.and_then(|life| life.max_users),
@@ -95,6 +98,19 @@ fn row(tenant: &TenantName, settings: &Settings) -> anyhow::Result<Value> {
         "lastImport": time(last_import_ms(data_dir, tenant)),
         "bytes": bytes(&file),
     }))
+}
+
+/// What is known of a tenant, in two or three words; `told` is what the server tells, if that can be read.
+fn state(paused: bool, elsewhere: bool, told: Option<&Told>) -> &'static str {
+    match told {
+        _ if elsewhere => "on another node",
+        _ if paused => "paused",
+        Some(Told::NoServer) => "no server",
+        Some(Told::Known { in_service: true, .. }) => "in service",
+        Some(Told::Known { in_service: false, .. }) => "not in service",
+        // The server is reading its configuration, or may not be asked by this user.
+        _ => "not known",
+    }
 }
 
 /// The size of a tenant's file with the log that SQLite keeps beside it.
@@ -121,6 +137,22 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn in_service_is_said_of_what_a_server_says_it_of_and_of_nothing_else() {
+        let known = |in_service| Told::Known { in_service, problem: None };
+        for (paused, elsewhere, told, text) in [
+            (false, false, Some(known(true)), "in service"),
+            (false, false, Some(known(false)), "not in service"),
+            (false, false, Some(Told::NoServer), "no server"),
+            (false, false, Some(Told::Nothing), "not known"),
+            (false, false, None, "not known"),
+            (true, false, Some(known(false)), "paused"),
+            (false, true, Some(known(true)), "on another node"),
+        ] {
+            assert_eq!(state(paused, elsewhere, told.as_ref()), text);
+        }
+    }
 
     #[test]
     fn a_size_is_told_in_the_unit_that_people_read() {
