@@ -170,7 +170,7 @@ fn run_list(list: &List, class: Class, globals: &Globals) -> anyhow::Result<()> 
 }
 
 fn run_add(add: &Add, class: Class, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &add.tenant)?;
+    let session = Session::to_change(globals, &add.tenant)?;
     let catalog = one(&session, class, add.of_type.as_deref())?;
     let name = add.name.as_deref().unwrap_or(&add.id);
     let put = session.put_entry(catalog, &add.id, name, add.description.as_deref())?;
@@ -188,7 +188,7 @@ fn run_add(add: &Add, class: Class, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn run_remove(remove: &Remove, class: Class, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &remove.tenant)?;
+    let session = Session::to_change(globals, &remove.tenant)?;
     session.remove_entry(&all(&session, class)?, &remove.id)?;
     output::note(&format!("{} {} is removed", class.noun(), remove.id));
     Ok(())

@@ -197,7 +197,7 @@ fn show(one: &One, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &add.tenant)?;
+    let session = Session::to_change(globals, &add.tenant)?;
     let members = values(&add.members, &session)?;
     let draft = json!({ "displayName": add.name, "members": members });
     let group = session.create(Kind::Group, &draft, &projection(globals))?;
@@ -206,13 +206,13 @@ fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn add_member(members: &Members, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &members.one.tenant)?;
+    let session = Session::to_change(globals, &members.one.tenant)?;
     let value = values(&members.users, &session)?;
     change(members, &[json!({ "op": "add", "path": "members", "value": value })], &session, globals)
 }
 
 fn remove_member(members: &Members, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &members.one.tenant)?;
+    let session = Session::to_change(globals, &members.one.tenant)?;
     let mut operations = Vec::with_capacity(members.users.len());
     for user in &members.users {
         let id = session.find_id(Kind::User, user)?;
@@ -233,7 +233,7 @@ fn change(
 }
 
 fn run_delete(delete: &Delete, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &delete.one.tenant)?;
+    let session = Session::to_change(globals, &delete.one.tenant)?;
     let group = session.find(Kind::Group, &delete.one.group, &[ROW])?;
     let name = text(&group, "displayName")?;
     output::confirm(&format!("delete group {name} of tenant {} for good", session.tenant()), delete.yes)?;

@@ -1,6 +1,5 @@
 //! `ici-scim restore`: a backup in the place of what a tenant holds, beside a running server or without one.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +9,7 @@ use serde_json::json;
 use crate::backup::{self, Allow, Checked};
 use crate::cli::Globals;
 use crate::cli::backup::refusal;
-use crate::cli::output::{self, Failure};
+use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::session::{Session, unknown_tenant};
 use crate::clock::{Clock, SystemClock};
@@ -62,6 +61,12 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     if !settings.tenants.contains_key(tenant) {
         return Err(unknown_tenant(&settings, tenant).into());
     }
+    if settings.is_elsewhere(tenant.as_str()) {
+        // A move restores before the tenant is given to this node, so this is no error.
+        output::note(&format!(
+            "tenant {tenant} is not served by this node (server.node); it is restored for a move"
+        ));
+    }
     let data_dir = &settings.server.data_dir;
     let file = match command.file.is_dir() {
         true => backup::newest(&command.file, tenant).map_err(refusal)?.file,
@@ -72,7 +77,7 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     let checked = backup::check(&file, tenant, data_dir, allow).map_err(refusal)?;
     drop(progress);
     if !command.yes {
-        confirm(&question(&settings, tenant, &checked))?;
+        output::confirm(&deed(&settings, tenant, &checked), false)?;
     }
     let (contents, manifest) = (checked.contents.clone(), checked.manifest.clone());
     let progress = Progress::endless("restoring");
@@ -110,7 +115,8 @@ pub fn run(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn question(settings: &Settings, tenant: &TenantName, checked: &Checked) -> String {
+/// What is asked about, as [`output::confirm`] wants it.
+fn deed(settings: &Settings, tenant: &TenantName, checked: &Checked) -> String {
     let present = || -> anyhow::Result<String> {
         if !file_of(&settings.server.data_dir, tenant).exists() {
             return Ok("nothing".to_owned());
@@ -123,22 +129,7 @@ fn question(settings: &Settings, tenant: &TenantName, checked: &Checked) -> Stri
     let present = present().unwrap_or_else(|_| "a file that cannot be read".to_owned());
     let time = checked.manifest.as_ref().map_or("an unknown time", |manifest| manifest.time.as_str());
     let (users, groups) = (checked.contents.users, checked.contents.groups);
-    format!("tenant {tenant} holds {present}; the backup of {time} has {users} users and {groups} groups")
-}
-
-fn confirm(what: &str) -> anyhow::Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "{what}; replacing is to be confirmed, and there is no terminal to ask on"
-        ))
-        .hint("--yes confirms it")
-        .into());
-    }
-    output::note(&format!("{what}. Type yes to replace what is there."));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::failed("nothing is replaced").into()),
-    }
+    format!(
+        "replace what tenant {tenant} holds ({present}) by the backup of {time} ({users} users and {groups} groups)"
+    )
 }

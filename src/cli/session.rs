@@ -56,6 +56,16 @@ impl Session {
         Session::with(&globals.settings()?, tenant)
     }
 
+    /// As [`Session::open`], to change what the tenant holds.
+    ///
+    /// # Errors
+    /// As [`Session::open`], and when another node serves the tenant.
+    pub fn to_change(globals: &Globals, tenant: &TenantName) -> anyhow::Result<Session> {
+        let settings = globals.settings()?;
+        refuse_elsewhere(&settings, tenant)?;
+        Session::with(&settings, tenant)
+    }
+
     /// As [`Session::open`], with settings that have been read already.
     ///
     /// # Errors
@@ -334,7 +344,12 @@ impl Session {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
-        self.run(operation, query, body).map_err(refusal)
+        self.run(operation, query, body).map_err(|error| match error {
+            directory::Error::Client(error) if directory::is_without_seat(&error) => {
+                full(&self.tenant, self.options.max_users).into()
+            }
+            error => refusal(error),
+        })
     }
 
     fn run(
@@ -481,6 +496,33 @@ fn refused_edit(error: config::edit::Error) -> Failure {
 /// The address that Okta's administrator enters as Base URL.
 pub fn base_url(settings: &Settings, tenant: &TenantName) -> String {
     format!("{}/scim/v2/{tenant}", settings.server.site())
+}
+
+/// Refuses to change a tenant that this node does not serve: it would begin a second directory of the same people.
+///
+/// # Errors
+/// When it is another node's, or no node's.
+pub fn refuse_elsewhere(settings: &Settings, tenant: &TenantName) -> Result<(), Failure> {
+    let Some(chosen) = settings.tenants.get(tenant).filter(|_| settings.is_elsewhere(tenant.as_str())) else {
+        return Ok(());
+    };
+    let here = settings.server.node.as_ref().map(ToString::to_string).unwrap_or_default();
+    Err(match &chosen.node {
+        Some(node) => {
+            Failure::failed(format!("tenant {tenant} is served by node {node}, and this is {here}"))
+                .hint(format!("run the command on {node}"))
+        }
+        None => Failure::failed(format!("tenant {tenant} names no node, so {here} does not serve it"))
+            .hint(format!("node = \"{here}\" in [tenants.{tenant}] gives it to this node")),
+    })
+}
+
+/// The failure for one active user too many, for who may change that.
+fn full(tenant: &TenantName, max_users: Option<u32>) -> Failure {
+    let max = max_users.unwrap_or_default();
+    Failure::failed(format!("tenant {tenant} may have {max} active users and no more")).hint(format!(
+        "raise max_users of [tenants.{tenant}] in the configuration, or `ici-scim user deactivate {tenant} USER`"
+    ))
 }
 
 /// The failure for a tenant that the configuration does not have.

@@ -249,7 +249,7 @@ fn show(one: &One, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn run_add(add: &Add, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &add.tenant)?;
+    let session = Session::to_change(globals, &add.tenant)?;
     let schema = session.schemas().of(Kind::User);
     let operations = operations(&add.assignments, schema, &session)?;
     let draft = attributes::apply(operations, draft(add), schema, session.bounds())?;
@@ -290,7 +290,7 @@ fn draft(add: &Add) -> Map<String, Value> {
 }
 
 fn run_set(set: &Set, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &set.one.tenant)?;
+    let session = Session::to_change(globals, &set.one.tenant)?;
     let operations = operations(&set.assignments, session.schemas().of(Kind::User), &session)?;
     let id = session.find_id(Kind::User, &set.one.user)?;
     let user = session.patch(Kind::User, &id, &operations, &[])?;
@@ -298,7 +298,7 @@ fn run_set(set: &Set, globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn set_active(one: &One, active: bool, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &one.tenant)?;
+    let session = Session::to_change(globals, &one.tenant)?;
     let id = session.find_id(Kind::User, &one.user)?;
     let operation = json!({ "op": "replace", "path": "active", "value": active });
     let user = session.patch(Kind::User, &id, &[operation], &[])?;
@@ -312,7 +312,7 @@ fn set_active(one: &One, active: bool, globals: &Globals) -> anyhow::Result<()> 
 }
 
 fn run_delete(delete: &Delete, globals: &Globals) -> anyhow::Result<()> {
-    let session = Session::open(globals, &delete.one.tenant)?;
+    let session = Session::to_change(globals, &delete.one.tenant)?;
     let user = session.find(Kind::User, &delete.one.user, &[("attributes", "userName")])?;
     let name = text(&user, "userName")?;
     output::confirm(&format!("delete user {name} of tenant {} for good", session.tenant()), delete.yes)?;

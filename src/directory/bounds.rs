@@ -17,7 +17,15 @@ pub(super) fn check_seat(tx: &WriteTx<'_>, options: &Options, done: &str) -> Res
     }
     let noun = if max == 1 { "user" } else { "users" };
     Err(scim::Error::forbidden(format!(
-        "This tenant may have {max} active {noun} and no more, so this one was not {done}; deactivate somebody, or ask the operator of this SCIM server for more."
+        "This tenant may have {max} active {noun} and no more, so this one was not {done}; {ASK}"
     ))
     .into())
+}
+
+/// What a client's administrator is to do.
+const ASK: &str = "deactivate somebody, or ask the operator of this SCIM server for more.";
+
+/// Whether a client was refused for `max_users`: the operator, who may raise it, is told otherwise.
+pub fn is_without_seat(error: &scim::Error) -> bool {
+    error.status == 403 && error.detail.ends_with(ASK)
 }

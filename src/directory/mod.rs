@@ -35,6 +35,7 @@ mod transfer;
 mod write;
 
 pub use crate::store::Stats;
+pub use bounds::is_without_seat;
 pub use catalog::Put;
 pub use error::Error;
 pub use parts::{Part, TakeParts};

@@ -63,6 +63,11 @@ impl Folder {
                 command.env_remove(name);
             }
         }
+        // Nothing of who runs the tests is read or written.
+        command
+            .env("HOME", self.0.path().join("home"))
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME");
         // Fixes the width of help texts.
         command.env("COLUMNS", "100");
         command
@@ -707,9 +712,70 @@ fn help_texts_are_as_reviewed() {
 }
 
 #[test]
+fn one_active_user_too_many_names_the_setting_to_raise() {
+    let folder = Folder::new();
+    fs::write(folder.config(), format!("{CONFIG}max_users = 1\n")).unwrap();
+    folder.done(&["user", "add", "acme", "ada"]);
+    let outcome = folder.run(&["user", "add", "acme", "bob"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.err);
+    assert!(outcome.err.contains("hint: raise max_users of [tenants.acme]"), "{}", outcome.err);
+    fs::write(folder.0.path().join("users.csv"), "userName\nbob\n").unwrap();
+    let outcome = folder.run(&["user", "import", "acme", "--file", "users.csv"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.err);
+    assert!(outcome.err.contains("line 2: more active users than max_users of [tenants.acme] allows"));
+    assert!(!outcome.err.contains("ask the operator"), "{}", outcome.err);
+}
+
+#[test]
+fn a_tenant_of_another_node_is_read_and_not_changed() {
+    let folder = Folder::new();
+    folder.done(&["user", "add", "acme", "ada"]);
+    folder.done(&["group", "add", "acme", "Engineering"]);
+    fs::write(folder.0.path().join("users.csv"), "userName\nbob\n").unwrap();
+    let nodes = CONFIG.replace("[server]", "[server]\nnode = \"n1\"\n#");
+    fs::write(folder.config(), format!("{nodes}node = \"n2\"\n[tenants.globex]\n")).unwrap();
+    for arguments in [
+        &["user", "add", "acme", "bob"][..],
+        &["user", "set", "acme", "ada", "title=x"],
+        &["user", "activate", "acme", "ada"],
+        &["user", "deactivate", "acme", "ada"],
+        &["user", "delete", "acme", "ada", "--yes"],
+        &["user", "import", "acme", "--file", "users.csv"],
+        &["group", "add", "acme", "Sales"],
+        &["group", "add-member", "acme", "Engineering", "ada"],
+        &["group", "remove-member", "acme", "Engineering", "ada"],
+        &["group", "delete", "acme", "Engineering", "--yes"],
+    ] {
+        let outcome = folder.run(arguments);
+        assert_eq!(outcome.code, 1, "{arguments:?}: {}", outcome.err);
+        let told = "tenant acme is served by node n2, and this is n1\nhint: run the command on n2";
+        assert!(outcome.err.contains(told), "{arguments:?}: {}", outcome.err);
+    }
+    let outcome = folder.run(&["user", "add", "globex", "bob"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.err);
+    assert!(outcome.err.contains("hint: node = \"n1\" in [tenants.globex]"), "{}", outcome.err);
+    assert!(!folder.file("globex").exists());
+    assert!(folder.done(&["user", "list", "acme"]).contains("ada"));
+    assert!(folder.done(&["group", "list", "acme"]).contains("Engineering"));
+    folder.done(&["user", "import", "acme", "--file", "users.csv", "--dry-run"]);
+    // A move restores before it gives the tenant to this node.
+    folder.done(&["backup", "acme", "--to", "backups"]);
+    folder.done(&["restore", "acme", "backups", "--yes"]);
+}
+
+#[test]
+fn tenant_stats_says_that_no_server_runs() {
+    let folder = Folder::new();
+    let table = folder.done(&["tenant", "stats"]);
+    assert!(table.contains("no server") && !table.contains("in service"), "{table}");
+    assert_eq!(folder.json(&["tenant", "stats"])[0]["state"], "no server");
+}
+
+#[test]
 fn no_example_in_a_help_text_is_wrong_usage() {
     let folder = Folder::new();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ici-scim"), folder.0.path().join("ici-scim")).unwrap();
+    fs::create_dir(folder.0.path().join("home")).unwrap();
     let mut tried = 0;
     for (path, text) in help_texts(&folder) {
         let runs_until_stopped = path.is_empty() || path == ["serve"] || path == ["quickstart"];

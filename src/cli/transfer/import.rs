@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::cli::Globals;
 use crate::cli::output::{self, Failure};
 use crate::cli::progress::Progress;
-use crate::cli::session::{Session, refusal};
+use crate::cli::session::{Session, refusal, refuse_elsewhere};
 use crate::cli::transfer::rows::{self, Membership, Numbered};
 use crate::cli::transfer::{GroupImport, Import, format_of, named};
-use crate::directory::{Error, Imported, Outcome, Row};
+use crate::directory::{self, Error, Imported, Outcome, Row};
 use crate::scim::Kind;
 
 /// Most rows in one transaction: a tenth of a second or so, for which a server's writers wait.
@@ -50,7 +50,10 @@ fn run(import: &Import, kind: Kind, membership: Membership, globals: &Globals) -
         true => {
             Session::rehearsal(&settings, &import.tenant).map(|(session, folder)| (session, Some(folder)))?
         }
-        false => (Session::with(&settings, &import.tenant)?, None),
+        false => {
+            refuse_elsewhere(&settings, &import.tenant)?;
+            (Session::with(&settings, &import.tenant)?, None)
+        }
     };
     let file = named(import.file.as_ref());
     let format = format_of(import.format, file);
@@ -152,7 +155,14 @@ impl Work<'_> {
             match imported {
                 Ok(imported) => self.tally.count(imported),
                 Err(Error::Client(error)) => {
-                    self.refuse(line, &error.detail)?;
+                    let reason = match directory::is_without_seat(&error) {
+                        true => format!(
+                            "more active users than max_users of [tenants.{}] allows",
+                            self.session.tenant()
+                        ),
+                        false => error.detail,
+                    };
+                    self.refuse(line, &reason)?;
                     if self.stop {
                         return Ok(());
                     }
