@@ -1,6 +1,6 @@
 //! `ici-scim probe`: Okta played against a server, and what came of it.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Globals;
 use crate::cli::output::{self, Failure, Table};
+use crate::cli::progress::Progress;
 use crate::probe::{self, BaseUrl, Finding, Outcome, Plan, Report, Step, Style};
 
 const EXAMPLES: &str = "\
@@ -97,15 +98,16 @@ pub fn run(command: &Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         import_pages_max: command.import_pages as usize,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tells = std::io::stderr().is_terminal() && !globals.json;
+    // Gone when the table comes, which has every step once more.
+    let progress = Progress::endless("probing; steps done");
     let tell = |step: &Step| {
-        if tells {
-            output::note(&format!("{}: {}", step.name, step.outcome.as_str()));
-        }
+        progress.says(format!("probing, {} {}; steps done", step.name, step.outcome.as_str()));
+        progress.step(1);
     };
     let report = runtime
-        .block_on(async { probe::run(&plan, tell, stopped()?).await.map_err(anyhow::Error::new) })
+        .block_on(async { probe::run(&plan, tell, stopped(&progress)?).await.map_err(anyhow::Error::new) })
         .map_err(|error| Failure::usage(format!("{error:#}")))?;
+    drop(progress);
     if globals.json {
         output::json(&as_json(&plan, &report))?;
     } else {
@@ -115,7 +117,7 @@ pub fn run(command: &Command, globals: &Globals) -> anyhow::Result<ExitCode> {
 }
 
 /// Comes true at the first Ctrl-C or SIGTERM. A second one ends the program as it always does.
-fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+fn stopped(progress: &Progress) -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
@@ -123,7 +125,7 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        output::note("stopping; what was made is being removed");
+        progress.aside(|| output::note("stopping; what was made is being removed"));
     })
 }
 

@@ -33,6 +33,11 @@ impl Progress {
         self.0.inc(steps);
     }
 
+    /// Says from now on what is being done, in other words.
+    pub fn says(&self, what: String) {
+        self.0.set_message(what);
+    }
+
     /// Runs what writes to the terminal by itself without the line in its way.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
