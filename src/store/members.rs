@@ -13,6 +13,10 @@ use crate::store::{Error, ReadTx, WriteTx, filter_sql};
 /// After so many rows a write looks at the time.
 const ROWS_BETWEEN_LOOKS: usize = 256;
 
+/// So many members are added by a statement each, more by one for all: with each statement of a write, SQLite looks
+/// through what it has noted of the pages that the statements before it have changed.
+const ADDED_ONE_BY_ONE_MAX: usize = 32;
+
 /// The most ids that an event names; beyond that it counts.
 const IDS_NAMED_MAX: usize = 1_000;
 
@@ -202,6 +206,12 @@ impl WriteTx<'_> {
         members: &[MemberRef],
         changes: &mut MemberChanges,
     ) -> Result<Result<(), BadMember>, Error> {
+        if members.len() > ADDED_ONE_BY_ONE_MAX {
+            if let Err(bad) = self.want(group, members)? {
+                return Ok(Err(bad));
+            }
+            return self.let_wanted_in(group, changes).map(Ok);
+        }
         let mut insert = self.prepare(
             "INSERT INTO members (grp, member, display) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
@@ -300,6 +310,24 @@ impl WriteTx<'_> {
         members: &[MemberRef],
         changes: &mut MemberChanges,
     ) -> Result<Result<(), BadMember>, Error> {
+        if let Err(bad) = self.want(group, members)? {
+            return Ok(Err(bad));
+        }
+        self.note_ids(
+            "SELECT r.id, m.display FROM members AS m JOIN resources AS r ON r.seq = m.member
+              WHERE m.grp = ?1 AND m.member NOT IN (SELECT member FROM temp.wanted)",
+            group,
+            |id, display| changes.note_removed(id, display),
+        )?;
+        self.prepare(
+            "DELETE FROM members WHERE grp = ?1 AND member NOT IN (SELECT member FROM temp.wanted)",
+        )?
+        .execute([group])?;
+        self.let_wanted_in(group, changes).map(Ok)
+    }
+
+    /// Fills `temp.wanted` with those who are to be members of a group.
+    fn want(&self, group: i64, members: &[MemberRef]) -> Result<Result<(), BadMember>, Error> {
         self.prepare("DELETE FROM temp.wanted")?.execute([])?;
         let mut want =
             self.prepare("INSERT OR IGNORE INTO temp.wanted (member, display, named) VALUES (?1, ?2, ?3)")?;
@@ -311,22 +339,17 @@ impl WriteTx<'_> {
             };
             want.execute(params![found.seq, own_display(member, &found), member.display.is_some()])?;
         }
-        self.note_ids(
-            "SELECT r.id, m.display FROM members AS m JOIN resources AS r ON r.seq = m.member
-              WHERE m.grp = ?1 AND m.member NOT IN (SELECT member FROM temp.wanted)",
-            group,
-            |id, display| changes.note_removed(id, display),
-        )?;
+        Ok(Ok(()))
+    }
+
+    /// Makes those in `temp.wanted` members of a group, gives those their name who are some already, and empties it.
+    fn let_wanted_in(&self, group: i64, changes: &mut MemberChanges) -> Result<(), Error> {
         self.note_ids(
             "SELECT r.id, w.display FROM temp.wanted AS w JOIN resources AS r ON r.seq = w.member
               WHERE NOT EXISTS (SELECT 1 FROM members AS m WHERE m.grp = ?1 AND m.member = w.member)",
             group,
             |id, display| changes.note_added(&id, display.as_deref()),
         )?;
-        self.prepare(
-            "DELETE FROM members WHERE grp = ?1 AND member NOT IN (SELECT member FROM temp.wanted)",
-        )?
-        .execute([group])?;
         changes.renamed += self
             .prepare(
                 "UPDATE members SET display = w.display FROM temp.wanted AS w
@@ -340,7 +363,7 @@ impl WriteTx<'_> {
             )?
             .execute([group])?;
         self.prepare("DELETE FROM temp.wanted")?.execute([])?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn look_at_time(&self, index: usize) -> Result<(), Error> {
