@@ -30,7 +30,7 @@ pub(crate) fn run(plan: &Plan, site: &Site, report: &mut Report) -> Result<()> {
     for tenant in [&middle, &small, &large, &created] {
         site.get(&server, &tenant.name, "Users?startIndex=1&count=2")?;
     }
-    for (op, least, usual) in [(Op::Get, 0.70, 0.38), (Op::ByUserName, 0.60, 0.37)] {
+    for (op, least, usual) in [(Op::Get, 0.70, 0.5), (Op::ByUserName, 0.60, 0.5)] {
         let ratio = against_bare_route(plan, site, &server, &middle, op)?;
         let what = format!("{}, c{READERS}, {} users, against bare warp", op.label(), middle.ids.len());
         report.bound(Bound::ratio(what, Sense::AtLeast, least, ratio).usually(usual));
