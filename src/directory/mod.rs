@@ -12,15 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::config::{Durability, Limits, OnRecreate};
+use crate::config::Durability;
 use crate::directory::parts::Parts;
 use crate::scim::endpoint::Operation;
-use crate::scim::filter::Bounds;
 use crate::scim::message::{self, Capabilities};
 use crate::scim::patch::{self, Effort};
-use crate::scim::query::{self, PageBounds, Query};
+use crate::scim::query::{self, Query};
 use crate::scim::schema::{ResourceSchema, Schemas};
-use crate::scim::{self, Kind, Profile, ScimType, resource};
+use crate::scim::{self, Kind, ScimType, resource};
 use crate::secret;
 use crate::store::{self, PoolThreads, ReadTx, Statements, Store, WriteTx};
 
@@ -29,6 +28,7 @@ mod bulk;
 mod catalog;
 mod error;
 mod leading;
+mod options;
 mod parts;
 mod read;
 mod transfer;
@@ -38,6 +38,7 @@ pub use crate::store::Stats;
 pub use bounds::is_without_seat;
 pub use catalog::Put;
 pub use error::Error;
+pub use options::Options;
 pub use parts::{Part, TakeParts};
 // What `--version` tells of the files below.
 pub use crate::store::copy::schema_version;
@@ -109,45 +110,6 @@ impl Answer {
     fn json(value: &serde_json::Value) -> Answer {
         let location = value["meta"]["location"].as_str().map(str::to_owned);
         Answer { status: 200, body: Some(value.to_string().into_bytes()), location, etag: None }
-    }
-}
-
-/// The settings that a call follows; they come with each call, since they may change while the file stays open.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bounds of every input.
-    pub limits: Limits,
-    /// What is forgiven a client.
-    pub profile: Profile,
-    /// What a POST of an inactive user's userName does.
-    pub on_recreate: OnRecreate,
-    /// Whether hashes of passwords are kept.
-    pub store_passwords: bool,
-    /// The tenant's schemas, where it has some of its own; else those that all share.
-    pub schemas: Option<Arc<Schemas>>,
-    /// Whether users can be given only what is in the tenant's catalogs.
-    pub check_entitlements: bool,
-    /// Most active users; unbounded where there is none.
-    pub max_users: Option<u32>,
-}
-
-impl Options {
-    fn filter_bounds(&self) -> Bounds {
-        Bounds { bytes_max: self.limits.filter_bytes_max, depth_max: self.limits.filter_depth_max }
-    }
-
-    /// Reads a PatchOp message.
-    fn patch(&self, body: serde_json::Value) -> Result<Vec<patch::PatchOperation>, scim::Error> {
-        patch::parse(body, self.limits.patch_operations_max, self.filter_bounds(), self.profile)
-    }
-
-    fn page_bounds(&self) -> PageBounds {
-        PageBounds {
-            page_resources_max: self.limits.page_resources_max,
-            page_resources_default: self.limits.page_resources_default,
-            filter: self.filter_bounds(),
-            profile: self.profile,
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 use crate::clock::ManualClock;
+use crate::config::{Limits, OnRecreate};
+use crate::scim::Profile;
 use serde_json::{Value, json};
 
 struct Fixture {

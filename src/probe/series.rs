@@ -1,4 +1,4 @@
-//! A series under way: how a step is taken, how a request is made and judged, and how all is removed at the end.
+//! A series under way: how a step is taken, and how a request is made and judged.
 
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::probe::answer::shown;
 use crate::probe::client::Http;
-use crate::probe::ledger::{Ledger, Made};
+use crate::probe::ledger::Ledger;
 use crate::probe::part::{Part, READ_ONLY, WHOLE};
 use crate::probe::people::Person;
 use crate::probe::{
     Answer, Authorization, BodyKind, CannotStart, Fault, Finding, Outcome, Plan, Refused, Step, Style,
 };
+
+mod clean_up;
 
 /// An answer that takes longer is warned about, in milliseconds: ten such in a row make an import a matter of hours.
 const SLOW_MS: u64 = 5_000;
@@ -21,9 +23,6 @@ const RETRIES_MAX: u32 = 3;
 
 /// Longest `Retry-After` that is waited for, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 30;
-
-/// How often what may have been made is looked for when no answer told: the request may still be on its way.
-const LOOKS_MAX: u32 = 3;
 
 /// A certificate that expires within this many days is warned about.
 const EXPIRES_SOON_DAYS: i64 = 14;
@@ -404,72 +403,6 @@ impl<'a> Series<'a> {
             );
         }
         Ok((resources, total))
-    }
-
-    /// Removes whatever was made, as its last step, and tells what could not be removed.
-    pub(super) async fn clean_up(&mut self, keep: &mut impl FnMut(Step)) -> Vec<String> {
-        let made = self.ledger.take();
-        self.requests = 0;
-        self.warnings.clear();
-        self.note = None;
-        if made.is_empty() {
-            return Vec::new();
-        }
-        let watch = Stopwatch::start();
-        let mut left = Vec::new();
-        for one in &made {
-            if let Err(why) = self.remove(one).await {
-                let kind = one.plural.trim_end_matches('s').to_ascii_lowercase();
-                left.push(format!("{kind} {}", one.name));
-                self.warnings.push(Finding::failure(
-                    format!("the {kind} {} is still there: {}", one.name, why.what),
-                    None,
-                    "the server did not remove it",
-                    "remove it by the application's own means",
-                ));
-            }
-        }
-        self.note = Some(format!("{} removed", made.len() - left.len()));
-        keep(self.step(
-            "clean-up",
-            "nothing: it never deletes people; the probe removes its own",
-            &watch,
-            None,
-        ));
-        left
-    }
-
-    async fn remove(&mut self, made: &Made) -> Done {
-        let ids = match &made.id {
-            Some(id) => vec![id.clone()],
-            None => self.find(made).await?,
-        };
-        for id in ids {
-            let path = format!("/{}/{}", made.plural, encode(&id));
-            self.ask(&Method::DELETE, &path, None, &[200, 202, 204, 404]).await?;
-        }
-        Ok(())
-    }
-
-    /// The ids of what may have been made without an answer.
-    async fn find(&mut self, made: &Made) -> Result<Vec<String>, Box<Finding>> {
-        let attribute = if made.plural == "Users" { "userName" } else { "displayName" };
-        let path = format!("/{}?{}", made.plural, by(attribute, &made.name));
-        for _ in 0..LOOKS_MAX {
-            let answer = self.ask(&Method::GET, &path, None, &[200, 404]).await?;
-            let found = answer.json["Resources"].as_array().cloned().unwrap_or_default();
-            let same = |resource: &Value| {
-                resource[attribute].as_str().is_some_and(|name| name.eq_ignore_ascii_case(&made.name))
-            };
-            // A server that does not know the filter answers with everybody.
-            let ours = found.iter().filter(|resource| same(resource));
-            let ids: Vec<String> = ours.filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
-            if !ids.is_empty() {
-                return Ok(ids);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
-        Ok(Vec::new())
     }
 }
 

@@ -61,10 +61,10 @@ pub fn write(out: &mut Vec<u8>, ms: i64) {
     let (Ok(year), Ok(month), Ok(day)) = (u32::try_from(year), u32::try_from(month), u32::try_from(day))
     else {
         // Before the year 0.
-        return write_far(out, year, month, day, in_day);
+        return write_far(out, [year, month, day], [hour, minute, second, milli]);
     };
     if year > 9999 {
-        return write_far(out, year.into(), month.into(), day.into(), in_day);
+        return write_far(out, [year, month, day].map(i64::from), [hour, minute, second, milli]);
     }
     let mut text = *TEXT;
     let pairs =
@@ -81,9 +81,7 @@ pub fn write(out: &mut Vec<u8>, ms: i64) {
 const TEXT: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
 
 /// The instants that nobody meets: xsd:dateTime has years of more digits and negative ones.
-fn write_far(out: &mut Vec<u8>, year: i64, month: i64, day: i64, in_day: u32) {
-    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (second, milli) = (in_day / 1_000 % 60, in_day % 1_000);
+fn write_far(out: &mut Vec<u8>, [year, month, day]: [i64; 3], [hour, minute, second, milli]: [u32; 4]) {
     let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z");
     out.extend_from_slice(text.as_bytes());
 }

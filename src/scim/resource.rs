@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema, Type};
 use crate::scim::{Error, Kind, Profile, datetime, message, quirks, rules};
 
+mod bounds;
+mod members;
+
+pub use bounds::{check_attributes, check_count, check_key, check_urn};
+pub use members::{MemberRef, members_from};
+
+use bounds::check_text;
+use members::MemberList;
+
 /// The most characters of a userName, a group's displayName and an externalId: they are keys of an index.
 pub const NAME_CHARS_MAX: usize = 1024;
 
@@ -20,15 +29,6 @@ pub const VALUES_MAX: usize = 1_000;
 
 /// The most attributes of one resource and of one object in it; names are compared with each other.
 pub const ATTRIBUTES_MAX: usize = 1_000;
-
-/// A member as a client names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberRef {
-    /// The id of a user or group.
-    pub id: String,
-    /// The name the client gave it.
-    pub display: Option<String>,
-}
 
 /// A resource that a client sent, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -462,111 +462,6 @@ pub fn clean(value: Value) -> Result<Option<Value>, Error> {
     })
 }
 
-/// Reads a list of members, one member, or nothing. A member is `{"value": id}`, `{"$ref": address}` or a plain id;
-/// what has an empty value is passed over, and a member that is there twice counts once.
-///
-/// # Errors
-/// 400 `invalidValue` when an element is none of these: a list that was meant to name people must not empty a
-/// group.
-pub fn members_from(value: Value, profile: Profile) -> Result<Vec<MemberRef>, Error> {
-    let mut list = MemberList::new(profile);
-    list.take_all(value);
-    list.finish()
-}
-
-/// Members as they are read, one by one.
-struct MemberList {
-    members: Vec<MemberRef>,
-    /// What was wrong first; what comes after it is not looked at.
-    fault: Option<Error>,
-    profile: Profile,
-}
-
-impl MemberList {
-    fn new(profile: Profile) -> MemberList {
-        MemberList { members: Vec::new(), fault: None, profile }
-    }
-
-    /// Takes a list of members, one member, or nothing.
-    fn take_all(&mut self, value: Value) {
-        match value {
-            Value::Array(elements) => elements.into_iter().for_each(|element| self.take(element)),
-            Value::Null => {}
-            Value::String(text) if text.is_empty() => {}
-            one => self.take(one),
-        }
-    }
-
-    /// Takes an element of a list.
-    fn take(&mut self, element: Value) {
-        if self.fault.is_some() {
-            return;
-        }
-        let member = match element {
-            Value::Null => return,
-            Value::String(id) if quirks::takes_plain_values(self.profile) => {
-                Ok(Some(MemberRef { id, display: None }))
-            }
-            Value::Object(object) => member_from(object),
-            _ => {
-                Err(Error::invalid_value("Each of members must be an object with the member's id as value."))
-            }
-        };
-        match member {
-            Ok(member) => self.members.extend(member.filter(|member| !member.id.is_empty())),
-            Err(fault) => self.fault = Some(fault),
-        }
-    }
-
-    /// Each member once, where it was named first.
-    fn finish(self) -> Result<Vec<MemberRef>, Error> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        let mut members = self.members;
-        // By places, since a set of the ids would be as large as the members themselves.
-        let mut places: Vec<usize> = (0..members.len()).collect();
-        places.sort_by(|a, b| members[*a].id.cmp(&members[*b].id));
-        let mut again = vec![false; members.len()];
-        for pair in places.windows(2) {
-            again[pair[1]] = members[pair[0]].id == members[pair[1]].id;
-        }
-        let mut again = again.into_iter();
-        members.retain(|_| !again.next().unwrap_or_default());
-        Ok(members)
-    }
-}
-
-fn member_from(object: Map<String, Value>) -> Result<Option<MemberRef>, Error> {
-    let (mut id, mut address, mut display) = (None, None, None);
-    let says_something = object.values().any(|value| !value.is_null());
-    let has_value = object.keys().any(|key| key.eq_ignore_ascii_case("value"));
-    for (key, value) in object {
-        match value {
-            Value::String(text) if key.eq_ignore_ascii_case("$ref") => address = Some(text),
-            Value::String(text) if key.eq_ignore_ascii_case("value") => {
-                check_text(&text, "members.value")?;
-                id = Some(text);
-            }
-            Value::String(text) if key.eq_ignore_ascii_case("display") => {
-                check_text(&text, "members.display")?;
-                display = (!text.is_empty()).then_some(text);
-            }
-            Value::Null => {}
-            _ if key.eq_ignore_ascii_case("value") => {
-                return Err(Error::invalid_value("members.value must be a string."));
-            }
-            _ => {}
-        }
-    }
-    let in_address = || address?.rsplit('/').next().map(str::to_owned);
-    let id = if has_value { id } else { in_address() };
-    if id.is_none() && says_something && !has_value {
-        return Err(Error::invalid_value("Each of members must have the member's id as value."));
-    }
-    Ok(id.map(|id| MemberRef { id, display }))
-}
-
 /// Reads a password: a string, or nothing.
 ///
 /// # Errors
@@ -637,30 +532,6 @@ pub fn check_primary(elements: &[Value], place: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A multi-valued attribute has no more values than are compared with each other in reasonable time.
-///
-/// # Errors
-/// 400 `invalidValue` when there are more.
-pub fn check_count(count: usize, place: &str) -> Result<(), Error> {
-    if count > VALUES_MAX {
-        return Err(Error::invalid_value(format!("{place} may have at most {VALUES_MAX} values.")));
-    }
-    Ok(())
-}
-
-/// A resource has no more attributes than can be compared with each other in reasonable time.
-///
-/// # Errors
-/// 400 `invalidValue` when there are more.
-pub fn check_attributes(count: usize) -> Result<(), Error> {
-    if count > ATTRIBUTES_MAX {
-        return Err(Error::invalid_value(format!(
-            "A resource may have at most {ATTRIBUTES_MAX} attributes."
-        )));
-    }
-    Ok(())
-}
-
 /// Whether the schema is named; that it is of another kind is an error.
 fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<bool, Error> {
     let listed = match value {
@@ -679,40 +550,6 @@ fn check_schemas(value: &Value, schema: &ResourceSchema) -> Result<bool, Error> 
         )));
     }
     Ok(own)
-}
-
-fn check_text(text: &str, place: &str) -> Result<(), Error> {
-    if text.contains('\0') {
-        return Err(Error::invalid_value(format!("{place} may not hold the character NUL.")));
-    }
-    Ok(())
-}
-
-/// The name of an attribute that no schema knows is one that can be stored and asked for.
-///
-/// # Errors
-/// 400 `invalidSyntax` when it is empty, too long, or has control characters.
-pub fn check_key(key: &str) -> Result<(), Error> {
-    if key.is_empty() || key.len() > KEY_CHARS_MAX || key.contains(char::is_control) {
-        return Err(Error::invalid_syntax(format!(
-            "An attribute's name must have 1 to {KEY_CHARS_MAX} characters and no control characters."
-        )));
-    }
-    Ok(())
-}
-
-/// A URN goes into `schemas` and into JSON paths, so it is held to the characters of RFC 8141 that need no care.
-///
-/// # Errors
-/// 400 `invalidSyntax` when it has others, or too many.
-pub fn check_urn(urn: &str) -> Result<(), Error> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || ":._-~/+%".contains(c);
-    if urn.len() > KEY_CHARS_MAX || !urn.chars().all(plain) {
-        return Err(Error::invalid_syntax(format!(
-            "An extension's URN must have at most {KEY_CHARS_MAX} letters, digits and : . _ - ~ / + %."
-        )));
-    }
-    Ok(())
 }
 
 fn insert_once(map: &mut Map<String, Value>, name: String, value: Value, key: &str) -> Result<(), Error> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::scim::resource::MemberRef;
 use crate::scim::schema::{ENTERPRISE_USER, Schemas};
 use serde_json::json;
 
