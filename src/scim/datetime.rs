@@ -73,7 +73,7 @@ pub fn write(out: &mut Vec<u8>, ms: i64) {
         put_pair(&mut text, at, value);
     }
     put_pair(&mut text, 20, milli / 10);
-    text[22] = digit(milli % 10);
+    text[22] = pair(milli % 10)[1];
     out.extend_from_slice(&text);
 }
 
@@ -86,15 +86,26 @@ fn write_far(out: &mut Vec<u8>, [year, month, day]: [i64; 3], [hour, minute, sec
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The numbers below 100 in two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [*b"00"; 100];
+    let mut value = 1;
+    while value < 100 {
+        let [tens, ones] = pairs[value - 1];
+        pairs[value] = if ones < b'9' { [tens, ones + 1] } else { [tens + 1, b'0'] };
+        value += 1;
+    }
+    pairs
+};
+
 /// Writes a number below 100 into its place.
 fn put_pair(text: &mut [u8; 24], at: usize, value: u32) {
-    text[at] = digit(value / 10);
-    text[at + 1] = digit(value % 10);
+    text[at..at + 2].copy_from_slice(&pair(value));
 }
 
-fn digit(value: u32) -> u8 {
-    // A digit always fits.
-    b'0' + u8::try_from(value).unwrap_or(0)
+/// The two digits of a number below 100.
+fn pair(value: u32) -> [u8; 2] {
+    PAIRS[value as usize % PAIRS.len()]
 }
 
 fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {

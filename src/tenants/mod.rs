@@ -4,6 +4,7 @@
 //! finds out who asks ([`Tenants::authenticate`]) and has it done ([`Tenants::run`]). What is asked and
 //! answered is the directory's business, HTTP is `web`'s.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,10 @@ pub use schemas::{OwnSchemas, SchemaFault, schemas_of};
 pub use snapshot::Snapshot;
 pub use status::{ConfigFault, ConfigStatus};
 pub use trail::Trail;
+
+/// A map by tenant that every request looks into, some several times. Its hash is quick and not made to withstand
+/// whoever chooses the keys: nobody does, they are those of the configuration.
+type ByName<V> = HashMap<TenantName, V, foldhash::fast::RandomState>;
 
 /// Mode of a data folder that is made: what lies in it is personal data.
 const DATA_DIR_MODE: u32 = 0o700;

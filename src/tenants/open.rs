@@ -2,7 +2,6 @@
 //!
 //! Generic over what is open, so that its rules are tested without files.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use tokio::sync::{Semaphore, SetOnce};
 
 use crate::config::TenantName;
 use crate::directory;
+use crate::tenants::ByName;
 
 /// Most things that are being opened at once.
 const OPENINGS_MAX: usize = 4;
@@ -25,7 +25,7 @@ pub(super) struct OpenTenants<T: Send + Sync + 'static> {
 }
 
 struct State<T: Send + Sync + 'static> {
-    slots: HashMap<TenantName, Entry<T>>,
+    slots: ByName<Entry<T>>,
     /// Grows with every use.
     uses: u64,
 }
@@ -58,7 +58,7 @@ impl<T: Send + Sync + 'static> OpenTenants<T> {
     /// None is open.
     pub(super) fn new() -> OpenTenants<T> {
         OpenTenants {
-            state: Mutex::new(State { slots: HashMap::new(), uses: 0 }),
+            state: Mutex::new(State { slots: ByName::default(), uses: 0 }),
             openings: Arc::new(Semaphore::new(OPENINGS_MAX)),
         }
     }

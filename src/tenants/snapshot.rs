@@ -10,6 +10,7 @@ use crate::metrics::{Metrics, TenantCounters};
 use crate::scim;
 use crate::scim::schema::Schemas;
 use crate::secret::{Digest, TokenHash};
+use crate::tenants::ByName;
 use crate::tenants::auth::Caller;
 use crate::tenants::door::{self, Door};
 use crate::tenants::gate::Gate;
@@ -27,7 +28,7 @@ const USED_STEP_MS: i64 = 1000;
 pub struct Snapshot {
     settings: Settings,
     own: OwnSchemas,
-    seats: HashMap<TenantName, Seat>,
+    seats: ByName<Seat>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.

@@ -36,9 +36,11 @@ where
     #[cfg(feature = "otlp")]
     record.begin_span(site, &request.head);
     let request_id = record.request_id;
-    let reply = survive(request_id, crate::web::scim::answer(site, request, record)).await;
+    let mut reply = survive(request_id, crate::web::scim::answer(site, request, record)).await;
+    reply.name_request(request_id.as_str());
+    reply.close_by(closing);
     // A response now, since it is smaller than what it is made of, and moved by each filter on its way out.
-    reply.with_request_id(request_id.as_str()).closed_by(closing).into_response()
+    reply.into_response()
 }
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and

@@ -100,11 +100,10 @@ impl Reply {
     }
 
     /// Adds the address of what was asked for, unless the answer tells one already.
-    pub(super) fn with_location(mut self, location: Option<&str>) -> Reply {
+    pub(super) fn locate(&mut self, location: Option<&str>) {
         if location.is_some() && !self.headers.contains_key(LOCATION) {
             self.text(LOCATION, location);
         }
-        self
     }
 
     /// The answer to OPTIONS: the methods that the refusal of it names.
@@ -119,7 +118,7 @@ impl Reply {
 
     /// Gives the answer the media type that the client likes best, and packs it where the client takes it so and it has
     /// at least so many bytes. A short one is packed here, a long one while it is sent.
-    pub(super) fn into_wanted(mut self, headers: &HeaderMap, compress_bytes_min: usize) -> Reply {
+    pub(super) fn suit(&mut self, headers: &HeaderMap, compress_bytes_min: usize) {
         if headers.contains_key(ACCEPT)
             && let Some(wanted) = negotiation::media_type(headers)
             && let Some(held) = self.headers.get_mut(CONTENT_TYPE)
@@ -129,38 +128,34 @@ impl Reply {
         let in_parts = self.rest.is_some() || self.without_length;
         let is_large =
             self.body.len() >= compress_bytes_min || in_parts && compress_bytes_min < COMPRESS_BYTES_NEVER;
-        if !is_large {
-            return self;
-        }
-        self.headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
-        match negotiation::coding(headers) {
-            Some(coding) => self.packed(coding),
-            None => self,
+        if is_large {
+            self.headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+            if let Some(coding) = negotiation::coding(headers) {
+                self.pack(coding);
+            }
         }
     }
 
-    fn packed(mut self, coding: Coding) -> Reply {
+    fn pack(&mut self, coding: Coding) {
         if self.is_head {
             self.without_length = true;
         } else if self.rest.is_none() && self.body.len() <= STEP_BYTES {
             match Packer::whole(coding, &self.body) {
                 Ok(packed) => self.body = packed,
-                Err(_) => return self,
+                Err(_) => return,
             }
         } else {
             match Packer::new(coding) {
                 Ok(packer) => self.packer = Some(Box::new(packer)),
-                Err(_) => return self,
+                Err(_) => return,
             }
         }
         self.headers.insert(CONTENT_ENCODING, coding.header());
-        self
     }
 
     /// Adds the id under which the log knows the request.
-    pub(super) fn with_request_id(mut self, request_id: &str) -> Reply {
+    pub(super) fn name_request(&mut self, request_id: &str) {
         self.text(REQUEST_ID, Some(request_id));
-        self
     }
 
     /// The HTTP status.
@@ -174,13 +169,12 @@ impl Reply {
     }
 
     /// Has the request logged and counted: at once, or when all of the answer is sent.
-    pub(super) fn closed_by(mut self, mut closing: Closing) -> Reply {
+    pub(super) fn close_by(&mut self, mut closing: Closing) {
         if self.rest.is_some() || self.packer.is_some() {
             self.closing = Some(closing);
         } else {
             closing.answered(self.status(), self.body_bytes());
         }
-        self
     }
 
     fn new(status: u16, body: Vec<u8>) -> Reply {
@@ -322,7 +316,9 @@ mod tests {
             location: Some("http://a.example/scim/v2/acme/Users/1".into()),
             etag: Some("W/\"1\"".into()),
         };
-        let response = Reply::answer(answer.into(), false).with_request_id("abc").into_response();
+        let mut reply = Reply::answer(answer.into(), false);
+        reply.name_request("abc");
+        let response = reply.into_response();
         assert_eq!(response.status(), 201);
         assert_eq!(header(&response, "content-type"), Some("application/scim+json"));
         assert_eq!(header(&response, "location"), Some("http://a.example/scim/v2/acme/Users/1"));

@@ -51,14 +51,14 @@ where
     let outcome = asked.answer(site, &snapshot, &mut body, record, &mut located).await;
     record.set_bytes_in(body.bytes_read());
     body.discard();
-    let reply = match outcome {
+    let mut reply = match outcome {
         Ok(answered) => Reply::answer(answered, head.method == http::Method::HEAD),
         Err(error) if error.status == 405 && head.method == http::Method::OPTIONS => Reply::options(&error),
         Err(error) => Reply::refusal(&error),
     };
+    reply.locate(located.as_deref());
+    reply.suit(&head.headers, snapshot.settings().server.limits.compress_bytes_min);
     reply
-        .with_location(located.as_deref())
-        .into_wanted(&head.headers, snapshot.settings().server.limits.compress_bytes_min)
 }
 
 /// A request without its body.
