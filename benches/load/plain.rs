@@ -14,6 +14,9 @@ use crate::people::{self, Filler};
 /// The columns that an answer is made of.
 const BY_ID: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
                        FROM resources WHERE id = ?1 AND kind = ?2";
+/// The same for an id of ours, which says where its row lies.
+const BY_SEQ: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
+                        FROM resources WHERE seq = ?3 AND +id = ?1 AND kind = ?2";
 const BY_NAME: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
                          FROM resources WHERE kind = ?1 AND name_key = ?2";
 const BY_EXTERNAL_ID: &str = "SELECT seq, kind, id, name, active, created_ms, modified_ms, version, doc
@@ -66,7 +69,10 @@ impl Plain {
 
     /// What `GET /Users/{id}` reads.
     pub(crate) fn get(&self, id: &str) -> Result<()> {
-        self.read(BY_ID, params![id, USER]).map(drop)
+        // The first 48 bits.
+        let digits: String = id.chars().filter(|digit| *digit != '-').take(12).collect();
+        let seq = i64::from_str_radix(&digits, 16).context("an id")?;
+        self.read(BY_SEQ, params![id, USER, seq]).map(drop)
     }
 
     /// What the look-up by userName reads.

@@ -78,7 +78,7 @@ impl Write {
         }
         self.hold_to_schema(tx, None, &mut doc)?;
         let members = draft.members.unwrap_or_default();
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = tx.new_id()?;
         let now_ms = self.clock.now_ms();
         let mut declared = MemberChanges::default();
         members.iter().for_each(|member| declared.note_added(&member.id, None));
@@ -237,7 +237,7 @@ impl Write {
         let now_ms = self.clock.now_ms();
         let version = self.event(tx, now_ms, action, &held.id, &changed)?;
         if let Some(text) = text {
-            tx.update(held, &doc, &text, now_ms, version)?;
+            tx.update(held, &before, &doc, &text, now_ms, version)?;
             self.keep_unique(tx, held.seq, Some(&before), &doc)?;
         } else {
             tx.touch(held.seq, now_ms, version)?;

@@ -9,21 +9,28 @@
 //!
 //! What a connection knows, such as the pages of the indexes, is written to with every read. Taken from the pool, it
 //! would come from the other processor every second time, and each place of it would have to be fetched from there. So
-//! while a state is held, a thread reads by the connection that it has read by before.
+//! while a state is held, a thread reads by the connection that it has read by before, and that one has room for more
+//! pages.
+//!
+//! A log without a frame does not tell how long the file is, and SQLite asks the system with each read. That is so from
+//! the start of the server to a tenant's first change; whose file is read much gets a frame before.
 //!
 //! While a state is held, the log cannot begin anew behind it. Therefore it is let go before each of our own
 //! commits, and at once after [`HOLD`], for those of other processes.
 
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
-use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Transaction, TransactionBehavior};
 
-use crate::store::open::PoolThreads;
+use crate::config::Durability;
+use crate::store::connection::Manager;
+use crate::store::open::{self, Mode, PoolThreads};
 
 /// So many short reads without a write between them tell a file that is read much.
 const READS: u32 = 64;
@@ -34,15 +41,18 @@ const HOLD: Duration = Duration::from_millis(250);
 /// Most connections that are kept for threads; the others of a pool are for whoever comes.
 const LANES: usize = 4;
 
-pub(super) type Connection = PooledConnection<SqliteConnectionManager>;
+pub(super) type Connection = PooledConnection<Manager>;
 
 /// Holds a state, or none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeper {
+    file: PathBuf,
     /// Short reads since a state was let go, up to [`READS`]. Not counted exactly: some are lost where two threads
     /// count at once.
     reads: AtomicU32,
     held: Mutex<Held>,
+    /// Whether it was seen to that the log has a frame.
+    has_frame: AtomicBool,
     /// By thread. Empty unless a state is held.
     lanes: [Mutex<Option<Connection>>; LANES],
 }
@@ -55,17 +65,33 @@ struct Held {
 }
 
 impl Keeper {
+    /// Holds nothing of a file yet.
+    pub(super) fn new(file: &Path) -> Keeper {
+        Keeper {
+            file: file.to_owned(),
+            reads: AtomicU32::default(),
+            held: Mutex::default(),
+            has_frame: AtomicBool::default(),
+            lanes: Default::default(),
+        }
+    }
+
     /// Notes a short read, and holds the present state when there have been enough of them.
-    pub(super) fn note_read(
-        self: &Arc<Self>,
-        readers: &Pool<SqliteConnectionManager>,
-        threads: &PoolThreads,
-    ) {
+    pub(super) fn note_read(self: &Arc<Self>, readers: &Pool<Manager>, threads: &PoolThreads) {
         let reads = self.reads.load(Ordering::Relaxed);
         if reads < READS {
             self.reads.store(reads + 1, Ordering::Relaxed);
             if reads + 1 == READS {
                 self.hold(readers, threads);
+                if !self.has_frame.swap(true, Ordering::Relaxed) {
+                    let keeper = Arc::downgrade(self);
+                    threads.after(Duration::ZERO, move || {
+                        if let Some(keeper) = keeper.upgrade() {
+                            // Where it cannot be done, reads go on as they are.
+                            let _ = keeper.give_frame();
+                        }
+                    });
+                }
             }
         }
     }
@@ -83,6 +109,7 @@ impl Keeper {
         if self.reads.load(Ordering::Relaxed) < READS {
             return;
         }
+        connection.make_roomy();
         let lane = &self.lanes[lane()];
         let before = lane.try_lock().ok().and_then(|mut lane| lane.replace(connection));
         drop(before);
@@ -98,7 +125,23 @@ impl Keeper {
         drop(kept);
     }
 
-    fn hold(self: &Arc<Self>, readers: &Pool<SqliteConnectionManager>, threads: &PoolThreads) {
+    /// Puts a frame into a log that is empty, by a commit that changes nothing and need not be written through to the
+    /// disk. Not by the pool's connection: who waits for one here waits for this very thread to open it.
+    fn give_frame(&self) -> rusqlite::Result<()> {
+        let mut log = self.file.clone().into_os_string();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|log| log.len() == 0) {
+            let connection = open::connect(&self.file, Mode::ReadWrite(Durability::Normal))?;
+            let _aside = self.stand_aside();
+            let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    fn hold(self: &Arc<Self>, readers: &Pool<Manager>, threads: &PoolThreads) {
         let mut held = self.lock();
         if held.by.is_some() {
             return;
@@ -193,7 +236,6 @@ fn begin(connection: &Connection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Durability;
     use crate::scim::Kind;
     use crate::store::{Error, Key, NewResource, Store};
     use serde_json::json;
@@ -278,6 +320,33 @@ mod tests {
             thread::yield_now();
         }
         assert!(!holds(&store) && has(&store, "1"));
+    }
+
+    #[test]
+    fn the_log_of_a_file_that_is_read_much_gets_a_frame_and_the_file_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.sqlite");
+        let store = open(&folder);
+        add(&store, "1");
+        drop(store);
+        let log_bytes = || std::fs::metadata(folder.path().join("t.sqlite-wal")).map_or(0, |log| log.len());
+        let before = std::fs::read(&file).unwrap();
+        let store = open(&folder);
+        assert!(has(&store, "1"));
+        assert_eq!(log_bytes(), 0);
+        for _ in 1..READS {
+            assert!(has(&store, "1"));
+        }
+        let watch = crate::clock::Stopwatch::start();
+        while log_bytes() == 0 {
+            assert!(watch.elapsed() < Duration::from_secs(60));
+            thread::yield_now();
+        }
+        assert!(has(&store, "1"));
+        drop(store);
+        // Counters of the file's changes lie in the first page; else it is the same.
+        let after = std::fs::read(&file).unwrap();
+        assert!(after[100..] == before[100..] && after.len() == before.len());
     }
 
     #[test]

@@ -152,9 +152,12 @@ impl ReadTx<'_> {
     }
 
     fn find_member(&self, group: i64, id: &str) -> Result<Result<Found, BadMember>, Error> {
-        let mut statement = self.prepare("SELECT seq, name FROM resources WHERE id = ?1")?;
-        let found =
-            statement.query_row([id], |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? })).optional()?;
+        let found = self.row_of_id(
+            id,
+            "SELECT seq, name FROM resources WHERE seq = ?2 AND +id = ?1",
+            "SELECT seq, name FROM resources WHERE id = ?1",
+            |row| Ok(Found { seq: row.get(0)?, name: row.get(1)? }),
+        )?;
         Ok(match found {
             None => Err(BadMember::Unknown(id.to_owned())),
             Some(found) if found.seq == group => Err(BadMember::Itself),

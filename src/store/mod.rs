@@ -7,22 +7,23 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
 use crate::clock::Stopwatch;
 use crate::config::Durability;
+use crate::store::connection::{Manager, Until};
 use crate::store::keeper::Keeper;
 
 mod open;
+mod connection;
 pub mod copy;
 mod error;
 mod keeper;
 mod resources;
+mod ids;
 mod members;
 mod list;
 mod lookup;
@@ -50,14 +51,6 @@ const READERS_MAX: u32 = 12;
 /// How long a caller waits for a connection before it is told that the tenant is busy.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
-/// The most steps of SQLite's machine that a short read may take, and up to twice as many: a look-up by an index takes
-/// a hundred or two, a user's row with a dozen groups a few hundred. About a millisecond.
-const SHORT_READ_STEPS_MAX: i32 = 20_000;
-
-/// How often a long read looks at the time: every few milliseconds, and where each step looks into JSON, every few
-/// dozen.
-const STEPS_BETWEEN_LOOKS: i32 = 50_000;
-
 /// A read was not short after all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotShort;
@@ -65,8 +58,8 @@ pub struct NotShort;
 /// One tenant's file, open.
 #[derive(Debug)]
 pub struct Store {
-    readers: Pool<SqliteConnectionManager>,
-    writer: Pool<SqliteConnectionManager>,
+    readers: Pool<Manager>,
+    writer: Pool<Manager>,
     keeper: Arc<Keeper>,
     threads: PoolThreads,
 }
@@ -85,7 +78,7 @@ impl Store {
             file: file.display().to_string(),
             reason: error.to_string(),
         })?);
-        Ok(Store { readers, writer, keeper: Arc::default(), threads: threads.clone() })
+        Ok(Store { readers, writer, keeper: Arc::new(Keeper::new(file)), threads: threads.clone() })
     }
 
     /// What is wrong with the file, as SQLite's quick check tells it; nothing when it is well.
@@ -109,11 +102,9 @@ impl Store {
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let connection = connection(&self.readers)?;
-        let watch = Stopwatch::start();
-        match bounded(&connection, STEPS_BETWEEN_LOOKS, move || watch.elapsed() > time_max, read) {
-            Bounded::Done(answer) => answer,
-            Bounded::Stopped => Err(E::from(Error::TooLong)),
-        }
+        let until = Until::Elapsed(Stopwatch::start(), time_max);
+        let read = connection.within(until, |connection| read(&ReadTx::new(connection, Snapshot::None)));
+        read.unwrap_or_else(|| Err(E::from(Error::TooLong)))
     }
 
     /// Reads in one snapshot, without waiting and within a bound: for the threads that serve connections.
@@ -127,15 +118,10 @@ impl Store {
     ) -> Result<Result<T, E>, NotShort> {
         let connection = self.keeper.kept().or_else(|| self.readers.try_get()).ok_or(NotShort)?;
         self.keeper.note_read(&self.readers, &self.threads);
-        // SQLite counts the steps of a statement on from its earlier runs, so the first look may come at any moment.
-        let mut looked = false;
-        let stop = move || std::mem::replace(&mut looked, true);
-        let read = bounded(&connection, SHORT_READ_STEPS_MAX, stop, read);
+        let read = |connection: &Connection| read(&ReadTx::new(connection, Snapshot::None));
+        let read = connection.within(Until::SecondLook, read);
         self.keeper.keep(connection);
-        match read {
-            Bounded::Done(answer) => Ok(answer),
-            Bounded::Stopped => Err(NotShort),
-        }
+        read.ok_or(NotShort)
     }
 
     /// Runs jobs in one IMMEDIATE transaction, each in a savepoint of its own: one that fails undoes what it did
@@ -186,34 +172,6 @@ impl Store {
     }
 }
 
-/// How a bounded read ended.
-enum Bounded<T> {
-    Done(T),
-    Stopped,
-}
-
-/// Reads in one snapshot; after every `steps` of SQLite's machine, `stop` says whether that is enough.
-fn bounded<T, E: From<Error>>(
-    connection: &Connection,
-    steps: i32,
-    mut stop: impl FnMut() -> bool + Send + 'static,
-    read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
-) -> Bounded<Result<T, E>> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stopped);
-    let look = move || {
-        let enough = stop();
-        told.fetch_or(enough, Ordering::Relaxed);
-        enough
-    };
-    let bound = connection.progress_handler(steps, Some(look));
-    let answer = bound
-        .map_err(|error| E::from(Error::from(error)))
-        .and_then(|()| read(&ReadTx::new(connection, Snapshot::None)));
-    let unbound = connection.progress_handler(0, None::<fn() -> bool>);
-    if stopped.load(Ordering::Relaxed) || unbound.is_err() { Bounded::Stopped } else { Bounded::Done(answer) }
-}
-
 /// What holds a read to one state of the file.
 enum Snapshot<'c> {
     /// Nothing yet.
@@ -247,9 +205,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-fn connection(
-    pool: &Pool<SqliteConnectionManager>,
-) -> Result<PooledConnection<SqliteConnectionManager>, Error> {
+fn connection(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, Error> {
     pool.get_timeout(CONNECTION_WAIT).map_err(|_| Error::Busy)
 }
 

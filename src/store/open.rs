@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2::Pool;
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
@@ -16,6 +15,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::config::Durability;
 use crate::scim::{datetime, fold};
 use crate::store::Error;
+use crate::store::connection::Manager;
 
 /// "ICI1": tells our files from those of other programs (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x4943_4931;
@@ -44,9 +44,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// An unused connection is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Most memory of a connection's page cache, in KiB; it is taken as pages are read. With it, the index that finds one
-/// of 50,000 users by id stays in memory.
+/// Most memory of a connection's page cache, in KiB; it is taken as pages are read.
 const PAGE_CACHE_KIB_MAX: i32 = 4 * 1024;
+
+/// What is kept of the file of the log when the log begins anew, in bytes: it is copied back at some 4 MiB, but one large
+/// write, such as that of a group of 100,000, takes more, and the file would keep that size until the server stops.
+const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 
 /// How many prepared statements a connection keeps.
 const STATEMENTS_KEPT: usize = 64;
@@ -154,17 +157,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// A pool of connections to the file.
-pub(super) fn pool(
-    file: &Path,
-    threads: &PoolThreads,
-    connections_max: u32,
-    mode: Mode,
-) -> Pool<SqliteConnectionManager> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let manager = SqliteConnectionManager::file(file)
-        .with_flags(flags)
-        .with_init(move |connection| set_up(connection, mode));
+pub(super) fn pool(file: &Path, threads: &PoolThreads, connections_max: u32, mode: Mode) -> Pool<Manager> {
     let pool = Pool::builder()
         .max_size(connections_max)
         // A connection takes some 200 KiB, and one that is wanted idle is opened whenever the only one is in use.
@@ -174,7 +167,16 @@ pub(super) fn pool(
         .test_on_check_out(false)
         .connection_timeout(BUSY_TIMEOUT)
         .thread_pool(Arc::clone(&threads.0));
-    pool.build_unchecked(manager)
+    pool.build_unchecked(Manager::new(file, mode))
+}
+
+/// A connection to the file, set up.
+pub(super) fn connect(file: &Path, mode: Mode) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let mut connection = Connection::open_with_flags(file, flags)?;
+    set_up(&mut connection, mode)?;
+    Ok(connection)
 }
 
 /// Settings that live with a connection and not with the file.
@@ -199,6 +201,7 @@ fn set_up(connection: &mut Connection, mode: Mode) -> rusqlite::Result<()> {
                 Durability::Normal => "NORMAL",
             };
             connection.pragma_update(None, "synchronous", synchronous)?;
+            connection.query_row(&format!("PRAGMA journal_size_limit = {LOG_BYTES_KEPT}"), [], |_| Ok(()))?;
             connection.execute_batch("CREATE TEMP TABLE wanted (member INTEGER PRIMARY KEY, display TEXT, named INTEGER NOT NULL) STRICT;")?;
         }
     }

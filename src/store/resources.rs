@@ -1,11 +1,11 @@
 //! Rows of `resources`: one kind of row for users and groups.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 use serde_json::{Map, Value};
 
 use crate::scim::{Kind, fold};
 use crate::store::open::KEY_BYTES;
-use crate::store::{Error, ReadTx, WriteTx};
+use crate::store::{Error, ReadTx, WriteTx, ids};
 
 /// A resource as it is stored.
 #[derive(Clone, Debug)]
@@ -189,22 +189,31 @@ impl ReadTx<'_> {
         key: Key<'_>,
         see: impl FnOnce(&Seen<'_>) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
+        let sqlite = |error: rusqlite::Error| E::from(Error::from(error));
+        let mut see = Some(see);
+        let mut show = |sql: &str, key: &[&dyn ToSql]| {
+            let mut statement = self.prepare(sql)?;
+            let mut rows = statement.query(key).map_err(sqlite)?;
+            let Some(row) = rows.next().map_err(sqlite)? else { return Ok(None) };
+            let Some(see) = see.take() else { return Ok(None) };
+            see(&seen(kind, row).map_err(sqlite)?).map(Some)
+        };
         self.held_by_statement(|| {
-            let sqlite = |error: rusqlite::Error| E::from(Error::from(error));
-            let mut statement;
-            let mut rows = match key {
+            let kind = kind_code(kind);
+            match key {
                 Key::Id(id) => {
-                    statement = self.prepare(seen_where!("id = ?1 AND kind = ?2"))?;
-                    statement.query(params![id, kind_code(kind)]).map_err(sqlite)?
+                    if let Some(seq) = ids::seq_in(id)
+                        && let Some(shown) =
+                            show(seen_where!("seq = ?3 AND +id = ?1 AND kind = ?2"), params![id, kind, seq])?
+                    {
+                        return Ok(Some(shown));
+                    }
+                    show(seen_where!("id = ?1 AND kind = ?2"), params![id, kind])
                 }
                 Key::FoldedName(name) => {
-                    statement = self.prepare(seen_where!("kind = ?2 AND name_key = ?1"))?;
-                    statement.query(params![name, kind_code(kind)]).map_err(sqlite)?
+                    show(seen_where!("kind = ?2 AND name_key = ?1"), params![name, kind])
                 }
-            };
-            let Some(row) = rows.next().map_err(sqlite)? else { return Ok(None) };
-            let seen = seen(kind, row).map_err(sqlite)?;
-            see(&seen).map(Some)
+            }
         })
     }
 
@@ -238,12 +247,30 @@ impl ReadTx<'_> {
     /// # Errors
     /// When SQLite fails.
     pub fn find(&self, kind: Kind, id: &str) -> Result<Option<Record>, Error> {
-        let mut statement = self.prepare(concat!(
-            "SELECT ",
-            record_columns!(),
-            " FROM resources WHERE id = ?1 AND kind = ?2"
-        ))?;
-        Ok(statement.query_row(params![id, kind_code(kind)], record).optional()?)
+        let found = self.row_of_id(
+            id,
+            concat!("SELECT ", record_columns!(), " FROM resources WHERE seq = ?2 AND +id = ?1"),
+            concat!("SELECT ", record_columns!(), " FROM resources WHERE id = ?1"),
+            record,
+        )?;
+        Ok(found.filter(|found| found.kind == kind))
+    }
+
+    /// The row with an id, read by `there` where the id says it lies, else by `by_index`. In both, the id is `?1`; in
+    /// `there` the number of the row is `?2`.
+    pub(super) fn row_of_id<T>(
+        &self,
+        id: &str,
+        there: &str,
+        by_index: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        if let Some(seq) = ids::seq_in(id)
+            && let Some(found) = self.prepare(there)?.query_row(params![id, seq], &read).optional()?
+        {
+            return Ok(Some(found));
+        }
+        Ok(self.prepare(by_index)?.query_row([id], read).optional()?)
     }
 
     /// The resource of that kind and userName or displayName, whatever its case.
@@ -314,13 +341,14 @@ impl WriteTx<'_> {
         Ok(seq)
     }
 
-    /// Puts a new document in the place of the present one; `text` is the same as JSON text.
+    /// Puts a new document in the place of the present one, `before`; `text` is the new one as JSON text.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the name is another's; else when SQLite fails.
     pub fn update(
         &self,
         record: &Record,
+        before: &Map<String, Value>,
         doc: &Map<String, Value>,
         text: &str,
         now_ms: i64,
@@ -344,7 +372,8 @@ impl WriteTx<'_> {
             version,
             text
         ])?;
-        if record.kind == Kind::User {
+        // Most changes leave the addresses alone, which lie in three trees.
+        if record.kind == Kind::User && before.get("emails") != doc.get("emails") {
             self.prepare("DELETE FROM emails WHERE resource = ?1")?.execute([record.seq])?;
             self.put_emails(record.seq, doc)?;
         }

@@ -1,0 +1,191 @@
+//! A connection to a tenant's file as the pools hold it: with the bound on what is read by it.
+//!
+//! SQLite asks after every so many steps whether a read shall go on. Whom it asks is made once, with the connection, and
+//! told of each read in a word, since a look-up is over before it is asked at all. How a connection is set up does not
+//! belong here, see `open`.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use r2d2::ManageConnection;
+use rusqlite::Connection;
+
+use crate::clock::Stopwatch;
+use crate::store::open::{self, Mode};
+
+/// After so many steps of SQLite's machine it is looked whether a read has gone on for too long. A look-up by an index
+/// takes a hundred or two, a user's row with a dozen groups a few hundred; so many take about a millisecond, and where
+/// each step looks into JSON, some ten.
+const STEPS_BETWEEN_LOOKS: i32 = 20_000;
+
+/// Most memory of the page cache of a connection whose file is read much, in KiB. With it, the inner pages of the trees
+/// stay in memory by which one of a million users is found; what there is in it is void with the next commit.
+const ROOMY_CACHE_KIB_MAX: i32 = 16 * 1024;
+
+/// Connections to one file, each as the other.
+#[derive(Debug)]
+pub(super) struct Manager {
+    file: PathBuf,
+    mode: Mode,
+}
+
+impl Manager {
+    pub(super) fn new(file: &Path, mode: Mode) -> Manager {
+        Manager { file: file.to_owned(), mode }
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = Bounded;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> rusqlite::Result<Bounded> {
+        let connection = open::connect(&self.file, self.mode)?;
+        let bound = Arc::new(Bound::default());
+        let asked = Arc::clone(&bound);
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked.is_reached()))?;
+        Ok(Bounded { connection, bound, is_roomy: Cell::new(false) })
+    }
+
+    /// Not asked for by our pools: a statement tells as well, and a file does not go away.
+    fn is_valid(&self, _: &mut Bounded) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut Bounded) -> bool {
+        false
+    }
+}
+
+/// A connection whose reads can be bounded.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    connection: Connection,
+    bound: Arc<Bound>,
+    /// Whether its page cache is that of a file that is read much.
+    is_roomy: Cell<bool>,
+}
+
+impl Deref for Bounded {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Bounded {
+    /// Gives the connection room for the pages of a file that is read much, until it is closed.
+    pub(super) fn make_roomy(&self) {
+        if !self.is_roomy.replace(true) {
+            // Where that fails, it goes on as before.
+            let _ = self.connection.pragma_update(None, "cache_size", -ROOMY_CACHE_KIB_MAX);
+        }
+    }
+
+    /// Runs `read`, whose statements end with an error once `until` is reached; `None` when that was so, whatever came
+    /// of it.
+    pub(super) fn within<T>(&self, until: Until, read: impl FnOnce(&Connection) -> T) -> Option<T> {
+        // Also after a read that panicked: it has left its bound behind.
+        *self.bound.state() = State { until, is_reached: false };
+        let done = read(&self.connection);
+        let state = std::mem::take(&mut *self.bound.state());
+        (!state.is_reached).then_some(done)
+    }
+}
+
+/// When a read is to be ended.
+#[derive(Debug, Default)]
+pub(super) enum Until {
+    /// Not at all.
+    #[default]
+    Never,
+    /// At the second look from now on. Not at the first: SQLite counts the steps of a statement on from its earlier
+    /// runs, so that one may come at any moment.
+    SecondLook,
+    /// At the next look.
+    NextLook,
+    /// When so much time has gone by.
+    Elapsed(Stopwatch, Duration),
+}
+
+#[derive(Debug, Default)]
+struct Bound(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    until: Until,
+    is_reached: bool,
+}
+
+impl Bound {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A look: whether the statement that is running is to end.
+    fn is_reached(&self) -> bool {
+        let mut state = self.state();
+        let is_reached = match &state.until {
+            Until::Never => false,
+            Until::SecondLook => {
+                state.until = Until::NextLook;
+                false
+            }
+            Until::NextLook => true,
+            Until::Elapsed(watch, time_max) => watch.elapsed() > *time_max,
+        };
+        state.is_reached |= is_reached;
+        is_reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open::{PoolThreads, pool, prepare_file};
+
+    fn count_to(connection: &Connection, number: i64) -> rusqlite::Result<i64> {
+        let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
+        connection.prepare_cached(sql)?.query_row([number], |row| row.get(0))
+    }
+
+    #[test]
+    fn a_read_ends_at_its_bound_and_the_next_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.sqlite");
+        prepare_file(&file).unwrap();
+        let pool = pool(&file, &PoolThreads::start(), 1, Mode::ReadOnly);
+        let connection = pool.get().unwrap();
+        let long = |until| connection.within(until, |connection| count_to(connection, 1_000_000));
+        assert!(long(Until::SecondLook).is_none());
+        assert!(long(Until::Elapsed(Stopwatch::start(), Duration::ZERO)).is_none());
+        assert_eq!(long(Until::Elapsed(Stopwatch::start(), Duration::MAX)), Some(Ok(1_000_000)));
+        assert_eq!(long(Until::Never), Some(Ok(1_000_000)));
+        // Outside of what is bounded, too.
+        assert!(long(Until::SecondLook).is_none());
+        assert_eq!(count_to(&connection, 1_000_000), Ok(1_000_000));
+        for _ in 0..5_000 {
+            let short = connection.within(Until::SecondLook, |connection| count_to(connection, 10));
+            assert_eq!(short, Some(Ok(10)));
+        }
+    }
+
+    #[test]
+    fn a_read_that_panics_leaves_no_bound_for_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.sqlite");
+        prepare_file(&file).unwrap();
+        let pool = pool(&file, &PoolThreads::start(), 1, Mode::ReadOnly);
+        let connection = pool.get().unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            connection.within(Until::NextLook, |_| panic!("in the middle of a read"))
+        }));
+        assert!(panicked.is_err());
+        let read = connection.within(Until::Never, |connection| count_to(connection, 1_000_000));
+        assert_eq!(read, Some(Ok(1_000_000)));
+    }
+}
