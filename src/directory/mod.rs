@@ -21,7 +21,7 @@ use crate::scim::query::{self, Query};
 use crate::scim::schema::{ResourceSchema, Schemas};
 use crate::scim::{self, Kind, ScimType, resource};
 use crate::secret;
-use crate::store::{self, PoolThreads, ReadTx, Statements, Store, WriteTx};
+use crate::store::{self, Pools, ReadTx, Statements, Store, WriteTx};
 
 mod bounds;
 mod bulk;
@@ -118,7 +118,7 @@ impl Answer {
 pub struct Shared {
     schemas: Arc<Schemas>,
     clock: Arc<dyn Clock>,
-    threads: PoolThreads,
+    pools: Pools,
     durability: Durability,
 }
 
@@ -129,7 +129,7 @@ impl Shared {
     /// When a built-in schema is none.
     pub fn new(clock: Arc<dyn Clock>, durability: Durability) -> Result<Shared, Error> {
         let schemas = Schemas::builtin().map_err(|reason| Error::Internal { reason })?;
-        Ok(Shared { schemas, clock, threads: PoolThreads::start(), durability })
+        Ok(Shared { schemas, clock, pools: Pools::start(), durability })
     }
 }
 
@@ -217,7 +217,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Unavailable`] with a reason that names the file.
     pub fn open(file: &Path, shared: &Shared) -> Result<Directory, Error> {
-        let store = Store::open(file, &shared.threads, shared.durability).map_err(|error| match error {
+        let store = Store::open(file, &shared.pools, shared.durability).map_err(|error| match error {
             // Here even an odd error of SQLite is about the file, and tells the operator which.
             store::Error::Other(_) | store::Error::Corrupt(_) => {
                 Error::Unavailable { reason: format!("{}: {error}", file.display()) }

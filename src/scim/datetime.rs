@@ -43,29 +43,38 @@ pub fn parse(text: &str) -> Option<i64> {
 
 /// Returns the instant as `2026-01-01T00:00:00.000Z`.
 pub fn format(ms: i64) -> String {
-    let mut text = Vec::with_capacity(TEXT.len());
-    write(&mut text, ms);
-    String::from_utf8(text).unwrap_or_default()
+    let mut text = String::with_capacity(TEXT.len());
+    push(&mut text, ms);
+    text
 }
 
 /// Appends the instant as `2026-01-01T00:00:00.000Z`.
+pub fn push(out: &mut String, ms: i64) {
+    match text(ms).as_ref().and_then(|text| std::str::from_utf8(text).ok()) {
+        Some(text) => out.push_str(text),
+        None => out.push_str(&far(ms)),
+    }
+}
+
+/// Appends the instant as `2026-01-01T00:00:00.000Z` to what is not known to be text.
+pub fn write(out: &mut Vec<u8>, ms: i64) {
+    match text(ms) {
+        Some(text) => out.extend_from_slice(&text),
+        None => out.extend_from_slice(far(ms).as_bytes()),
+    }
+}
+
+/// The form of an instant within the years 0 to 9999.
+const TEXT: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+
+/// The text of an instant within the years 0 to 9999.
 ///
 /// By hand: two of these stand in every resource that is shown and one in every line of the log, and `format!` takes as
 /// long as finding the resource.
-pub fn write(out: &mut Vec<u8>, ms: i64) {
-    let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
-    // Less than a day and so far below 2^32; what follows costs less with fewer bits.
-    let in_day = u32::try_from(ms.rem_euclid(DAY_MS)).unwrap_or(0);
-    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (second, milli) = (in_day / 1_000 % 60, in_day % 1_000);
-    let (Ok(year), Ok(month), Ok(day)) = (u32::try_from(year), u32::try_from(month), u32::try_from(day))
-    else {
-        // Before the year 0.
-        return write_far(out, [year, month, day], [hour, minute, second, milli]);
-    };
-    if year > 9999 {
-        return write_far(out, [year, month, day].map(i64::from), [hour, minute, second, milli]);
-    }
+fn text(ms: i64) -> Option<[u8; 24]> {
+    let (date, [hour, minute, second, milli]) = parts(ms);
+    let [year, month, day] = date.map(u32::try_from);
+    let (year, month, day) = (year.ok().filter(|year| *year <= 9999)?, month.ok()?, day.ok()?);
     let mut text = *TEXT;
     let pairs =
         [(0, year / 100), (2, year % 100), (5, month), (8, day), (11, hour), (14, minute), (17, second)];
@@ -74,16 +83,22 @@ pub fn write(out: &mut Vec<u8>, ms: i64) {
     }
     put_pair(&mut text, 20, milli / 10);
     text[22] = pair(milli % 10)[1];
-    out.extend_from_slice(&text);
+    Some(text)
 }
 
-/// The form of an instant within the years 0 to 9999.
-const TEXT: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+/// That of an instant that nobody meets: xsd:dateTime has years of more digits and negative ones.
+fn far(ms: i64) -> String {
+    let ([year, month, day], [hour, minute, second, milli]) = parts(ms);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
 
-/// The instants that nobody meets: xsd:dateTime has years of more digits and negative ones.
-fn write_far(out: &mut Vec<u8>, [year, month, day]: [i64; 3], [hour, minute, second, milli]: [u32; 4]) {
-    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z");
-    out.extend_from_slice(text.as_bytes());
+/// Year, month and day; hour, minute, second and millisecond.
+fn parts(ms: i64) -> ([i64; 3], [u32; 4]) {
+    let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
+    // Less than a day and so far below 2^32; what follows costs less with fewer bits.
+    let in_day = u32::try_from(ms.rem_euclid(DAY_MS)).unwrap_or(0);
+    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
+    ([year, month, day], [hour, minute, in_day / 1_000 % 60, in_day % 1_000])
 }
 
 /// The numbers below 100 in two digits each.

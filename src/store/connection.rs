@@ -4,9 +4,10 @@
 //! told of each read in a word, since a look-up is over before it is asked at all. How a connection is set up does not
 //! belong here, see `open`.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,20 +22,46 @@ use crate::store::open::{self, Mode};
 /// each step looks into JSON, some ten.
 const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 
-/// Most memory of the page cache of a connection whose file is read much, in KiB. With it, the inner pages of the trees
-/// stay in memory by which one of a million users is found; what there is in it is void with the next commit.
-const ROOMY_CACHE_KIB_MAX: i32 = 16 * 1024;
+/// Most memory of the page cache of a connection with room, in KiB. The inner pages of the trees by which one of a million
+/// users is found, or half of the rows of 50,000, stay in memory with it; what there is in it is void with the next commit.
+const ROOM_KIB: i32 = 32 * 1024;
+
+/// Most connections with room, of all tenants together.
+const ROOMS_MAX: usize = 4;
+
+/// Room for the pages of files that are read much: there is some for a few connections of all tenants.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+/// One connection's part of it, given back when it is dropped.
+#[derive(Debug)]
+struct Taken(Room);
+
+impl Room {
+    fn take(&self) -> Option<Taken> {
+        let one_more = |taken| (taken < ROOMS_MAX).then_some(taken + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Taken(self.clone()))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Connections to one file, each as the other.
 #[derive(Debug)]
 pub(super) struct Manager {
     file: PathBuf,
     mode: Mode,
+    room: Room,
 }
 
 impl Manager {
-    pub(super) fn new(file: &Path, mode: Mode) -> Manager {
-        Manager { file: file.to_owned(), mode }
+    pub(super) fn new(file: &Path, mode: Mode, room: Room) -> Manager {
+        Manager { file: file.to_owned(), mode, room }
     }
 }
 
@@ -47,7 +74,7 @@ impl ManageConnection for Manager {
         let bound = Arc::new(Bound::default());
         let asked = Arc::clone(&bound);
         connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked.is_reached()))?;
-        Ok(Bounded { connection, bound, is_roomy: Cell::new(false) })
+        Ok(Bounded { connection, bound, room: self.room.clone(), taken: OnceCell::new() })
     }
 
     /// Not asked for by our pools: a statement tells as well, and a file does not go away.
@@ -65,8 +92,9 @@ impl ManageConnection for Manager {
 pub(super) struct Bounded {
     connection: Connection,
     bound: Arc<Bound>,
-    /// Whether its page cache is that of a file that is read much.
-    is_roomy: Cell<bool>,
+    room: Room,
+    /// What it has of the room.
+    taken: OnceCell<Taken>,
 }
 
 impl Deref for Bounded {
@@ -78,11 +106,14 @@ impl Deref for Bounded {
 }
 
 impl Bounded {
-    /// Gives the connection room for the pages of a file that is read much, until it is closed.
+    /// Gives the connection room for the pages of a file that is read much, until it is closed, where there is some left.
     pub(super) fn make_roomy(&self) {
-        if !self.is_roomy.replace(true) {
+        if self.taken.get().is_none()
+            && let Some(taken) = self.room.take()
+        {
             // Where that fails, it goes on as before.
-            let _ = self.connection.pragma_update(None, "cache_size", -ROOMY_CACHE_KIB_MAX);
+            let _ = self.connection.pragma_update(None, "cache_size", -ROOM_KIB);
+            let _ = self.taken.set(taken);
         }
     }
 
@@ -146,7 +177,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::open::{PoolThreads, pool, prepare_file};
+    use crate::store::open::{Pools, pool, prepare_file};
 
     fn count_to(connection: &Connection, number: i64) -> rusqlite::Result<i64> {
         let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
@@ -158,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.sqlite");
         prepare_file(&file).unwrap();
-        let pool = pool(&file, &PoolThreads::start(), 1, Mode::ReadOnly);
+        let pool = pool(&file, &Pools::start(), 1, Mode::ReadOnly);
         let connection = pool.get().unwrap();
         let long = |until| connection.within(until, |connection| count_to(connection, 1_000_000));
         assert!(long(Until::SecondLook).is_none());
@@ -175,11 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn a_few_connections_have_room_and_give_it_back_when_they_are_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.sqlite");
+        prepare_file(&file).unwrap();
+        let manager = Manager::new(&file, Mode::ReadOnly, Room::default());
+        let cache = |connection: &Bounded| -> i32 {
+            connection.make_roomy();
+            connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap()
+        };
+        let mut connections: Vec<Bounded> = (0..ROOMS_MAX).map(|_| manager.connect().unwrap()).collect();
+        assert!(connections.iter().all(|connection| cache(connection) == -ROOM_KIB));
+        let one_more = manager.connect().unwrap();
+        assert!(cache(&one_more) > -ROOM_KIB);
+        // Asked again, who has some takes no more of it.
+        assert!(connections.iter().all(|connection| cache(connection) == -ROOM_KIB));
+        drop(connections.pop());
+        assert_eq!(cache(&one_more), -ROOM_KIB);
+    }
+
+    #[test]
     fn a_read_that_panics_leaves_no_bound_for_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.sqlite");
         prepare_file(&file).unwrap();
-        let pool = pool(&file, &PoolThreads::start(), 1, Mode::ReadOnly);
+        let pool = pool(&file, &Pools::start(), 1, Mode::ReadOnly);
         let connection = pool.get().unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             connection.within(Until::NextLook, |_| panic!("in the middle of a read"))

@@ -63,7 +63,7 @@ mod tests {
     use crate::config::Durability;
     use crate::scim::Kind;
     use crate::scim::resource::MemberRef;
-    use crate::store::{BadMember, Key, MemberChanges, NewResource, PoolThreads, Statements, Store};
+    use crate::store::{BadMember, Key, MemberChanges, NewResource, Pools, Statements, Store};
     use proptest::prelude::*;
     use serde_json::json;
     use std::time::Duration;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn open(folder: &tempfile::TempDir) -> Store {
-        Store::open(&folder.path().join("t.sqlite"), &PoolThreads::start(), Durability::Full).unwrap()
+        Store::open(&folder.path().join("t.sqlite"), &Pools::start(), Durability::Full).unwrap()
     }
 
     /// Adds a user under the id that is given, or under a new one; gives its id and number.

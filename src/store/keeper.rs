@@ -30,7 +30,7 @@ use rusqlite::{Transaction, TransactionBehavior};
 
 use crate::config::Durability;
 use crate::store::connection::Manager;
-use crate::store::open::{self, Mode, PoolThreads};
+use crate::store::open::{self, Mode, Pools};
 
 /// So many short reads without a write between them tell a file that is read much.
 const READS: u32 = 64;
@@ -77,15 +77,15 @@ impl Keeper {
     }
 
     /// Notes a short read, and holds the present state when there have been enough of them.
-    pub(super) fn note_read(self: &Arc<Self>, readers: &Pool<Manager>, threads: &PoolThreads) {
+    pub(super) fn note_read(self: &Arc<Self>, readers: &Pool<Manager>, pools: &Pools) {
         let reads = self.reads.load(Ordering::Relaxed);
         if reads < READS {
             self.reads.store(reads + 1, Ordering::Relaxed);
             if reads + 1 == READS {
-                self.hold(readers, threads);
+                self.hold(readers, pools);
                 if !self.has_frame.swap(true, Ordering::Relaxed) {
                     let keeper = Arc::downgrade(self);
-                    threads.after(Duration::ZERO, move || {
+                    pools.after(Duration::ZERO, move || {
                         if let Some(keeper) = keeper.upgrade() {
                             // Where it cannot be done, reads go on as they are.
                             let _ = keeper.give_frame();
@@ -141,7 +141,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn hold(self: &Arc<Self>, readers: &Pool<Manager>, threads: &PoolThreads) {
+    fn hold(self: &Arc<Self>, readers: &Pool<Manager>, pools: &Pools) {
         let mut held = self.lock();
         if held.by.is_some() {
             return;
@@ -153,7 +153,7 @@ impl Keeper {
             return;
         }
         let keeper = Arc::downgrade(self);
-        threads.after(HOLD, move || {
+        pools.after(HOLD, move || {
             if let Some(keeper) = keeper.upgrade() {
                 keeper.let_go(&mut keeper.lock());
             }
@@ -241,7 +241,7 @@ mod tests {
     use serde_json::json;
 
     fn open(folder: &tempfile::TempDir) -> Store {
-        Store::open(&folder.path().join("t.sqlite"), &PoolThreads::start(), Durability::Full).unwrap()
+        Store::open(&folder.path().join("t.sqlite"), &Pools::start(), Durability::Full).unwrap()
     }
 
     fn add(store: &Store, id: &str) {
@@ -356,7 +356,7 @@ mod tests {
         add(&store, "1");
         let only = store.readers.try_get().unwrap();
         assert!(store.readers.try_get().is_none());
-        store.keeper.hold(&store.readers, &store.threads);
+        store.keeper.hold(&store.readers, &store.pools);
         assert!(!holds(&store));
         drop(only);
         assert!(has(&store, "1"));

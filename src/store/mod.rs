@@ -40,7 +40,7 @@ pub use error::Error;
 pub use events::{Action, Event, NewEvent};
 pub use list::{Page, PageAt, Selection};
 pub use members::{BadMember, MemberChanges};
-pub use open::{PoolThreads, sqlite_version};
+pub use open::{Pools, sqlite_version};
 pub use resources::{Key, NewResource, Record, Seen};
 pub use statements::Statements;
 pub use stats::Stats;
@@ -61,7 +61,7 @@ pub struct Store {
     readers: Pool<Manager>,
     writer: Pool<Manager>,
     keeper: Arc<Keeper>,
-    threads: PoolThreads,
+    pools: Pools,
 }
 
 impl Store {
@@ -69,16 +69,16 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be opened, is no file of this program, or was written by a newer version of it.
-    pub fn open(file: &Path, threads: &PoolThreads, durability: Durability) -> Result<Store, Error> {
+    pub fn open(file: &Path, pools: &Pools, durability: Durability) -> Result<Store, Error> {
         open::prepare_file(file)?;
-        let writer = open::pool(file, threads, 1, open::Mode::ReadWrite(durability));
-        let readers = open::pool(file, threads, READERS_MAX, open::Mode::ReadOnly);
+        let writer = open::pool(file, pools, 1, open::Mode::ReadWrite(durability));
+        let readers = open::pool(file, pools, READERS_MAX, open::Mode::ReadOnly);
         // One is opened at once, so that whoever opens a file is told of what is wrong with it.
         drop(readers.get_timeout(CONNECTION_WAIT).map_err(|error| Error::CannotOpen {
             file: file.display().to_string(),
             reason: error.to_string(),
         })?);
-        Ok(Store { readers, writer, keeper: Arc::new(Keeper::new(file)), threads: threads.clone() })
+        Ok(Store { readers, writer, keeper: Arc::new(Keeper::new(file)), pools: pools.clone() })
     }
 
     /// What is wrong with the file, as SQLite's quick check tells it; nothing when it is well.
@@ -117,7 +117,7 @@ impl Store {
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, NotShort> {
         let connection = self.keeper.kept().or_else(|| self.readers.try_get()).ok_or(NotShort)?;
-        self.keeper.note_read(&self.readers, &self.threads);
+        self.keeper.note_read(&self.readers, &self.pools);
         let read = |connection: &Connection| read(&ReadTx::new(connection, Snapshot::None));
         let read = connection.within(Until::SecondLook, read);
         self.keeper.keep(connection);

@@ -15,7 +15,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::config::Durability;
 use crate::scim::{datetime, fold};
 use crate::store::Error;
-use crate::store::connection::Manager;
+use crate::store::connection::{Manager, Room};
 
 /// "ICI1": tells our files from those of other programs (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x4943_4931;
@@ -54,29 +54,32 @@ const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 /// How many prepared statements a connection keeps.
 const STATEMENTS_KEPT: usize = 64;
 
-/// The threads that open and close connections for the pools of all tenants; a pool left to itself starts three
-/// of its own.
+/// What the pools of all tenants share.
 #[derive(Clone)]
-pub struct PoolThreads(Arc<ScheduledThreadPool>);
+pub struct Pools {
+    /// Open and close connections; a pool left to itself starts three threads of its own.
+    threads: Arc<ScheduledThreadPool>,
+    room: Room,
+}
 
-impl std::fmt::Debug for PoolThreads {
+impl std::fmt::Debug for Pools {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PoolThreads(..)")
+        f.write_str("Pools(..)")
     }
 }
 
-impl PoolThreads {
+impl Pools {
     /// Starts the threads.
-    pub fn start() -> PoolThreads {
+    pub fn start() -> Pools {
         let threads =
             ScheduledThreadPool::builder().num_threads(2).thread_name_pattern("sqlite-pool-{}").build();
-        PoolThreads(Arc::new(threads))
+        Pools { threads: Arc::new(threads), room: Room::default() }
     }
 
     /// Does something quick after a while.
     pub(super) fn after(&self, time: Duration, then: impl FnOnce() + Send + 'static) {
         // Dropping the handle leaves it to be done.
-        drop(self.0.execute_after(time, then));
+        drop(self.threads.execute_after(time, then));
     }
 }
 
@@ -157,7 +160,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
 }
 
 /// A pool of connections to the file.
-pub(super) fn pool(file: &Path, threads: &PoolThreads, connections_max: u32, mode: Mode) -> Pool<Manager> {
+pub(super) fn pool(file: &Path, pools: &Pools, connections_max: u32, mode: Mode) -> Pool<Manager> {
     let pool = Pool::builder()
         .max_size(connections_max)
         // A connection takes some 200 KiB, and one that is wanted idle is opened whenever the only one is in use.
@@ -166,8 +169,8 @@ pub(super) fn pool(file: &Path, threads: &PoolThreads, connections_max: u32, mod
         .max_lifetime(None)
         .test_on_check_out(false)
         .connection_timeout(BUSY_TIMEOUT)
-        .thread_pool(Arc::clone(&threads.0));
-    pool.build_unchecked(Manager::new(file, mode))
+        .thread_pool(Arc::clone(&pools.threads));
+    pool.build_unchecked(Manager::new(file, mode, pools.room.clone()))
 }
 
 /// A connection to the file, set up.

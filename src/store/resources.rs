@@ -169,9 +169,8 @@ impl<'a> Keys<'a> {
 macro_rules! seen_where {
     ($condition:literal) => {
         concat!(
-            "SELECT seq, id, created_ms, modified_ms, version, doc,
-                    EXISTS (SELECT 1 FROM members WHERE member = seq)
-               FROM resources WHERE ",
+            "SELECT seq, id, created_ms, modified_ms, version, doc, ",
+            "EXISTS (SELECT 1 FROM members WHERE member = seq) FROM resources WHERE ",
             $condition
         )
     };

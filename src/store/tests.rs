@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 const LONG: Duration = Duration::from_secs(60);
 
 fn open(folder: &tempfile::TempDir) -> Store {
-    Store::open(&folder.path().join("t.sqlite"), &PoolThreads::start(), Durability::Full).unwrap()
+    Store::open(&folder.path().join("t.sqlite"), &Pools::start(), Durability::Full).unwrap()
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -141,7 +141,7 @@ fn a_foreign_file_and_a_newer_one_are_refused_untouched() {
     Connection::open(&file).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 1").unwrap();
     let before = std::fs::read(&file).unwrap();
     assert!(matches!(
-        Store::open(&file, &PoolThreads::start(), Durability::Full),
+        Store::open(&file, &Pools::start(), Durability::Full),
         Err(Error::Foreign { application_id: 0, .. })
     ));
     assert_eq!(std::fs::read(&file).unwrap(), before);
@@ -149,11 +149,11 @@ fn a_foreign_file_and_a_newer_one_are_refused_untouched() {
     drop(open(&folder));
     Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     assert!(matches!(
-        Store::open(&file, &PoolThreads::start(), Durability::Full),
+        Store::open(&file, &Pools::start(), Durability::Full),
         Err(Error::Newer { found: 99, .. })
     ));
     std::fs::write(&file, b"this is no database, and long enough to tell so from its header alone").unwrap();
-    assert!(Store::open(&file, &PoolThreads::start(), Durability::Full).is_err());
+    assert!(Store::open(&file, &Pools::start(), Durability::Full).is_err());
 }
 
 #[test]
@@ -168,8 +168,7 @@ fn connections_have_the_settings_that_durability_and_safety_need() {
             .unwrap()
     };
     assert_eq!(pragma(&store.writer, "synchronous"), "Integer(2)");
-    let relaxed =
-        Store::open(&folder.path().join("n.sqlite"), &PoolThreads::start(), Durability::Normal).unwrap();
+    let relaxed = Store::open(&folder.path().join("n.sqlite"), &Pools::start(), Durability::Normal).unwrap();
     assert_eq!(pragma(&relaxed.writer, "synchronous"), "Integer(1)");
     for pool in [&store.readers, &store.writer] {
         assert_eq!(pragma(pool, "journal_mode"), "Text(\"wal\")");

@@ -30,7 +30,7 @@ where
         // Gathered here and handed over once: every piece that goes through `Writer` is a call through a table.
         let mut line = String::with_capacity(LINE_BYTES);
         line.push_str("{\"timestamp\":\"");
-        line.push_str(&datetime::format(SystemClock.now_ms()));
+        datetime::push(&mut line, SystemClock.now_ms());
         line.push('"');
         let mut fields = Fields(&mut line);
         fields.text("level", metadata.level().as_str());
@@ -47,9 +47,9 @@ struct Fields<'a>(&'a mut String);
 impl Fields<'_> {
     fn name(&mut self, name: &str) {
         // Names are identifiers of ours and of libraries: nothing in them needs an escape.
-        for part in [",\"", name, "\":"] {
-            self.0.push_str(part);
-        }
+        self.0.push_str(",\"");
+        self.0.push_str(name);
+        self.0.push_str("\":");
     }
 
     fn text(&mut self, name: &str, value: &str) {

@@ -14,7 +14,6 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Uri};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
 use warp::{Filter, Reply as _};
 
 use crate::tenants::Tenants;
@@ -121,7 +120,9 @@ impl Service<(Arc<Peer>, hyper::Request<Incoming>)> for Leaf {
                 Box::pin(edge::answer(Arc::clone(&site), Request { head: Arc::clone(&head), body }))
             })
             .recover(rejected);
-        Box::pin(TowerToHyperService::new(warp::service(leaf)).call(request))
+        // As a tower service, which is what warp makes of a filter: made one of hyper's, it and the request would be
+        // moved twice more.
+        Box::pin(tower_service::Service::call(&mut warp::service(leaf), request))
     }
 }
 
