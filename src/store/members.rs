@@ -165,6 +165,15 @@ impl ReadTx<'_> {
         })
     }
 
+    fn seq_of(&self, id: &str) -> Result<Option<i64>, Error> {
+        self.row_of_id(
+            id,
+            "SELECT seq FROM resources WHERE seq = ?2 AND +id = ?1",
+            "SELECT seq FROM resources WHERE id = ?1",
+            |row| row.get(0),
+        )
+    }
+
     /// The members of a group that fulfil a predicate on the sub-attributes of `members`.
     fn members_where(
         &self,
@@ -247,13 +256,12 @@ impl WriteTx<'_> {
         ids: &[String],
         changes: &mut MemberChanges,
     ) -> Result<(), Error> {
-        let mut delete = self.prepare(
-            "DELETE FROM members WHERE grp = ?1 AND member = (SELECT seq FROM resources WHERE id = ?2)
-             RETURNING display",
-        )?;
+        let mut delete =
+            self.prepare("DELETE FROM members WHERE grp = ?1 AND member = ?2 RETURNING display")?;
         for (index, id) in ids.iter().enumerate() {
             self.look_at_time(index)?;
-            let gone = delete.query_row(params![group, id], |row| row.get(0)).optional()?;
+            let Some(member) = self.seq_of(id)? else { continue };
+            let gone = delete.query_row([group, member], |row| row.get(0)).optional()?;
             if let Some(display) = gone {
                 changes.note_removed(id.clone(), display);
             }
