@@ -140,7 +140,9 @@ def plot(file, title, x_label, y_label, series):
     series = {name: sorted(points) for name, points in series.items() if points}
     if not series:
         return
-    width, height, left, top, bottom, right = 820, 400, 70, 40, 50, 250
+    # Room on the right for the longest name, at some 7 units a letter.
+    right = max(250, 60 + 7 * max(len(name) for name in series))
+    width, height, left, top, bottom = 570 + right, 400, 70, 40, 50
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
