@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::directory::Actor;
 use crate::metrics::{Metrics, TenantCounters};
 use crate::secret::{Digest, TokenText, spend_one_check};
 use crate::tenants::Tenants;
+use crate::tenants::gate::Network;
 use crate::tenants::snapshot::{Proof, Snapshot};
 
 /// Refusals of well-formed tokens are sent at multiples of this after the request came.
@@ -126,8 +128,8 @@ impl Tenants {
         self.caller(snapshot, tenant, Some(index)).ok()
     }
 
-    /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value. Costs
-    /// a microsecond once a token is known.
+    /// Finds out who asks. `tenant` is the raw text of the address, `authorization` the header's value, `address` where
+    /// the client asks from, if it has one. Costs a microsecond once a token is known.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -136,11 +138,12 @@ impl Tenants {
         snapshot: &Arc<Snapshot>,
         tenant: &str,
         authorization: Option<&[u8]>,
+        address: Option<IpAddr>,
     ) -> Result<Arc<Caller>, Refusal> {
         let started = Instant::now();
         // What is not even a token is refused at once; that tells nothing about any tenant.
         let token = authorization.and_then(token_in).ok_or(Refusal::Unauthorized)?;
-        let found = self.token_of(snapshot, tenant, &token).await;
+        let found = self.token_of(snapshot, tenant, &token, Network::of(address)).await;
         if found == Err(Refusal::Unauthorized) {
             if let Some(counters) = snapshot.counters(tenant, &self.metrics) {
                 counters.count_refused_token();
@@ -155,6 +158,7 @@ impl Tenants {
         snapshot: &Arc<Snapshot>,
         tenant: &str,
         token: &TokenText,
+        network: Network,
     ) -> Result<Arc<Caller>, Refusal> {
         let digest = self.digest_key.digest(token);
         if let Some(index) = proved(snapshot, tenant, &digest) {
@@ -168,6 +172,7 @@ impl Tenants {
             snapshot: Arc::clone(snapshot),
             tenant: tenant.to_owned(),
             token: token.clone(),
+            network,
             digest,
             pair,
             metrics: Arc::clone(&self.metrics),
@@ -199,7 +204,7 @@ impl Tenants {
 /// on, in its place, and what it finds is remembered.
 async fn checked(shown: Shown) -> Result<Option<usize>, Refusal> {
     let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
-    let Some(place) = shown.snapshot.gate.enter().await else {
+    let Some(place) = shown.snapshot.gate.enter(shown.network).await else {
         shown.metrics.token_checks_refused.add_one();
         return Err(busy);
     };
@@ -225,6 +230,7 @@ struct Shown {
     snapshot: Arc<Snapshot>,
     tenant: String,
     token: TokenText,
+    network: Network,
     digest: Digest,
     /// Digest of tenant and token together.
     pair: Digest,

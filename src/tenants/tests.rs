@@ -18,7 +18,7 @@ use crate::scim::Kind;
 use crate::scim::endpoint::Operation;
 use crate::secret::{TokenHash, TokenText};
 use crate::tenants::auth::{Caller, Refusal};
-use crate::tenants::gate::WAITING_MAX;
+use crate::tenants::gate::{Network, WAITING_MAX};
 use crate::tenants::{LastUsed, Overrides, ReloadSummary, Tenants, Trail, open_directory};
 
 /// 2026-01-01T00:00:00Z
@@ -77,7 +77,7 @@ fn token(tenant: &str, name: &str, token: &TokenText, more: &str) -> String {
 }
 
 async fn shown(tenants: &Tenants, tenant: &str, header: &str) -> Result<Arc<Caller>, Refusal> {
-    tenants.authenticate(&tenants.snapshot(), tenant, Some(header.as_bytes())).await
+    tenants.authenticate(&tenants.snapshot(), tenant, Some(header.as_bytes()), None).await
 }
 
 /// The answer, when it takes no Argon2: nobody gets through the gate meanwhile.
@@ -87,8 +87,8 @@ async fn shown_with_closed_gate(
     header: &str,
 ) -> Result<Arc<Caller>, Refusal> {
     let snapshot = tenants.snapshot();
-    let _place = snapshot.gate.enter().await.unwrap();
-    let asking = tenants.authenticate(&snapshot, tenant, Some(header.as_bytes()));
+    let _place = snapshot.gate.enter(Network::of(None)).await.unwrap();
+    let asking = tenants.authenticate(&snapshot, tenant, Some(header.as_bytes()), None);
     tokio::time::timeout(Duration::from_secs(60), asking).await.unwrap()
 }
 
@@ -138,7 +138,7 @@ async fn every_wrong_case_is_the_same_refusal() {
         ("acme\0", Some(right)),
         (&overlong, Some(right)),
     ] {
-        let refused = tenants.authenticate(&snapshot, tenant, header.map(str::as_bytes)).await;
+        let refused = tenants.authenticate(&snapshot, tenant, header.map(str::as_bytes), None).await;
         assert_eq!(refused, Err(Refusal::Unauthorized), "{:.20?}", tenant);
     }
 }
@@ -196,7 +196,7 @@ async fn guesses_beyond_the_bound_are_turned_away_and_known_clients_are_not() {
     let tenants = bench.tenants();
     assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
     let snapshot = tenants.snapshot();
-    let place = snapshot.gate.enter().await.unwrap();
+    let place = snapshot.gate.enter(Network::of(None)).await.unwrap();
     let guesses: Vec<_> = (0..WAITING_MAX)
         .map(|_| {
             let tenants = Arc::clone(&tenants);
@@ -227,7 +227,7 @@ async fn a_check_that_was_given_up_still_counts() {
         let _ = asking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     // The gate opens when that check is done.
-    let _place = tenants.snapshot().gate.enter().await.unwrap();
+    let _place = tenants.snapshot().gate.enter(Network::of(None)).await.unwrap();
     assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());
 }
 
@@ -253,7 +253,7 @@ async fn a_revoked_token_stops_with_the_reload_and_the_others_stay_known() {
     let reader = shown_with_closed_gate(&tenants, "acme", bench.reader.expose()).await.unwrap();
     assert_eq!(reader.access, Access::ReadWrite);
     // A request that began before keeps its settings to the end.
-    assert!(tenants.authenticate(&before, "acme", Some(bench.acme.expose().as_bytes())).await.is_ok());
+    assert!(tenants.authenticate(&before, "acme", Some(bench.acme.expose().as_bytes()), None).await.is_ok());
     bench.write(&bench.usual());
     assert_eq!(tenants.reload().unwrap().tokens_added, 2);
     assert!(shown(&tenants, "acme", bench.acme.expose()).await.is_ok());

@@ -45,6 +45,11 @@ impl Peer {
         &self.text
     }
 
+    /// Its address; `None` for somebody on this machine.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     fn is_trusted(&self, proxies: &TrustedProxies) -> bool {
         self.address.is_none_or(|address| proxies.contains(address))
     }

@@ -185,7 +185,8 @@ impl Asked<'_> {
             return Ok(caller);
         }
         // Boxed: it would make every request's future larger.
-        let checking = Box::pin(site.tenants.authenticate(snapshot, tenant, authorization));
+        let address = self.origin.forwarded_for.or_else(|| self.head.peer.address());
+        let checking = Box::pin(site.tenants.authenticate(snapshot, tenant, authorization, address));
         match tokio::time::timeout_at(deadline, checking).await {
             Ok(Ok(caller)) => Ok(caller),
             Ok(Err(Refusal::Unauthorized)) => Err(Error::unauthorized()),

@@ -11,9 +11,12 @@ use base64::engine::general_purpose::STANDARD;
 use ici_scim::clock::{Clock as _, Stopwatch, SystemClock};
 use ici_scim::scim::datetime;
 use ici_scim::secret::TokenText;
+use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Config, Reply, Server, Tenant, TenantConfig, Token, okta, raw, until, until_within};
+use crate::support::{
+    Client, Config, Reply, Server, Tenant, TenantConfig, Token, okta, raw, until, until_within,
+};
 
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
@@ -193,6 +196,49 @@ fn guessing_is_bounded_and_does_not_keep_known_clients_waiting() {
     });
     assert!(refused > 0);
     assert!(slowest < Some(Duration::from_secs(1)), "{slowest:?}");
+}
+
+#[test]
+fn a_flood_of_guesses_from_one_network_does_not_keep_out_who_has_not_been_seen_yet() {
+    let config = Config::acme(&Token::new("cheap")).server("trusted_proxies", "[\"127.0.0.1\"]");
+    let server = Server::start(&config);
+    // With hashes as in service, so that guesses wait.
+    let issued = ["a", "b", "c", "d"].map(|name| server.run_well(["token", "new", "acme", "--name", name]));
+    let clients = issued.map(|token| server.client_with("acme", Some(token.trim())));
+    let [unseen @ .., last] = &clients;
+    until("the new tokens are taken", || last.get("/Users").status == 200);
+    let from = |client: &Client, address: &str| {
+        client.send_with(Method::GET, "/Users", None, &[("x-forwarded-for", address)])
+    };
+    let (enough, turned_away) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        // More than can wait, all from one place.
+        for _ in 0..96 {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    let guess = TokenText::generate().unwrap();
+                    let reply = from(&server.client_with("acme", Some(guess.expose())), "192.0.2.1");
+                    assert!(matches!(reply.status, 401 | 429), "{reply}");
+                    turned_away.fetch_or(reply.status == 429, Ordering::Relaxed);
+                }
+            });
+        }
+        let _enough = Enough(&enough);
+        until("so many wait that others are turned away", || turned_away.load(Ordering::Relaxed));
+        for client in unseen {
+            let reply = from(client, "198.51.100.7");
+            assert_eq!(reply.status, 200, "{reply}");
+        }
+    });
+}
+
+/// Tells others to stop when it is dropped, also by a panic.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
