@@ -154,15 +154,19 @@ impl Lines {
 
     /// Takes the first one out of the line whose turn it is.
     fn next(&mut self) -> Option<Waiter> {
-        let network = self.turns.pop_front()?;
-        let line = self.waiting.get_mut(&network)?;
-        let first = line.pop_front();
-        if line.is_empty() {
-            self.waiting.remove(&network);
-        } else {
-            self.turns.push_back(network);
+        while let Some(network) = self.turns.pop_front() {
+            let Some(line) = self.waiting.get_mut(&network) else { continue };
+            let first = line.pop_front();
+            if line.is_empty() {
+                self.waiting.remove(&network);
+            } else {
+                self.turns.push_back(network);
+            }
+            if first.is_some() {
+                return first;
+            }
         }
-        first
+        None
     }
 
     /// Takes somebody out who waits no more.
