@@ -30,7 +30,7 @@ pub(crate) fn run(plan: &Plan, site: &Site, report: &mut Report) -> Result<()> {
     for tenant in [&middle, &small, &large, &created] {
         site.get(&server, &tenant.name, "Users?startIndex=1&count=2")?;
     }
-    for (op, least, usual) in [(Op::Get, 0.70, 0.5), (Op::ByUserName, 0.60, 0.5)] {
+    for (op, least, usual) in [(Op::Get, 0.70, 0.70), (Op::ByUserName, 0.60, 0.65)] {
         let ratio = against_bare_route(plan, site, &server, &middle, op)?;
         let what = format!("{}, c{READERS}, {} users, against bare warp", op.label(), middle.ids.len());
         report.bound(Bound::ratio(what, Sense::AtLeast, least, ratio).usually(usual));
@@ -77,7 +77,7 @@ fn creates(plan: &Plan, site: &Site, report: &mut Report, server: &Process, tena
         ],
     )?;
     let what = format!("durable creates, c{WRITERS}, against plain SQLite, one row a commit");
-    report.bound(Bound::ratio(what, Sense::AtLeast, 1.5, measured.ratio(0, 1)).usually(3.0));
+    report.bound(Bound::ratio(what, Sense::AtLeast, 1.5, measured.ratio(0, 1)).usually(5.0));
     Ok(())
 }
 
