@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::clock::Stopwatch;
 use crate::config::Durability;
 use crate::scim::{datetime, fold};
 use crate::store::Error;
@@ -103,8 +104,8 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
     let application_id: i64 = connection
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| cannot_open(&error))?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let mut version = version_of(&connection)?;
     let new = application_id == 0 && version == 0 && tables == 0;
     if application_id != APPLICATION_ID && !new {
         return Err(Error::Foreign { file: file.display().to_string(), application_id });
@@ -113,11 +114,32 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
     if version > known {
         return Err(Error::Newer { file: file.display().to_string(), found: version, known });
     }
+    // A server and a command may open a new file in the same moment. Who comes second finds it locked, or tables that were
+    // not there when it looked, and goes on from where the other one is.
+    let watch = Stopwatch::start();
+    loop {
+        let Err(error) = bring_up_to_date(&mut connection, version < known) else { return Ok(()) };
+        let now = version_of(&connection)?;
+        if now <= version && error != Error::Busy || watch.elapsed() > BUSY_TIMEOUT {
+            return Err(error);
+        }
+        version = now;
+        // Waits for the other one's transaction; whether that helped, the next round tells.
+        let _ = connection.execute_batch("BEGIN IMMEDIATE; COMMIT");
+        std::thread::yield_now();
+    }
+}
+
+fn version_of(connection: &Connection) -> Result<i64, Error> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+fn bring_up_to_date(connection: &mut Connection, is_behind: bool) -> Result<(), Error> {
     // WAL first: it stays with the file. Readers then never wait for the writer, nor the writer for them.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    if version < known {
+    if is_behind {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-        migrate(&mut connection)?;
+        migrate(connection)?;
     }
     Ok(())
 }

@@ -80,6 +80,27 @@ fn a_file_is_made_once_and_opened_again_with_what_it_holds() {
 }
 
 #[test]
+fn a_new_file_may_be_opened_by_several_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..40 {
+        let file = folder.path().join(format!("{number}.sqlite"));
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let opening = || {
+                together.wait();
+                open::prepare_file(&file)
+            };
+            let opened: Vec<_> = (0..4).map(|_| scope.spawn(opening)).collect();
+            for opened in opened {
+                assert_eq!(opened.join().unwrap(), Ok(()), "file {number}");
+            }
+        });
+        let store = Store::open(&file, &Pools::start(), Durability::Full).unwrap();
+        assert_eq!(store.quick_check(), Ok(Vec::new()));
+    }
+}
+
+#[test]
 fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_key_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.sqlite");
