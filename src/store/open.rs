@@ -101,11 +101,14 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
         .map_err(|error| Error::CannotOpen { file: file.display().to_string(), reason: error.to_string() })?;
     let mut connection = Connection::open(file).map_err(|error| cannot_open(&error))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let application_id: i64 = connection
+    // In one snapshot: another process may be making the file at this moment.
+    let snapshot = connection.transaction().map_err(|error| cannot_open(&error))?;
+    let application_id: i64 = snapshot
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| cannot_open(&error))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let mut version = version_of(&connection)?;
+    let tables: i64 = snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let mut version = version_of(&snapshot)?;
+    snapshot.commit()?;
     let new = application_id == 0 && version == 0 && tables == 0;
     if application_id != APPLICATION_ID && !new {
         return Err(Error::Foreign { file: file.display().to_string(), application_id });
