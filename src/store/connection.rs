@@ -177,7 +177,13 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::open::{Pools, pool, prepare_file};
+    use crate::store::open::prepare_file;
+
+    fn manager(folder: &tempfile::TempDir) -> Manager {
+        let file = folder.path().join("t.sqlite");
+        prepare_file(&file).unwrap();
+        Manager::new(&file, Mode::ReadOnly, Room::default())
+    }
 
     fn count_to(connection: &Connection, number: i64) -> rusqlite::Result<i64> {
         let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
@@ -187,10 +193,7 @@ mod tests {
     #[test]
     fn a_read_ends_at_its_bound_and_the_next_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("t.sqlite");
-        prepare_file(&file).unwrap();
-        let pool = pool(&file, &Pools::start(), 1, Mode::ReadOnly);
-        let connection = pool.get().unwrap();
+        let connection = manager(&folder).connect().unwrap();
         let long = |until| connection.within(until, |connection| count_to(connection, 1_000_000));
         assert!(long(Until::SecondLook).is_none());
         assert!(long(Until::Elapsed(Stopwatch::start(), Duration::ZERO)).is_none());
@@ -208,9 +211,7 @@ mod tests {
     #[test]
     fn a_few_connections_have_room_and_give_it_back_when_they_are_closed() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("t.sqlite");
-        prepare_file(&file).unwrap();
-        let manager = Manager::new(&file, Mode::ReadOnly, Room::default());
+        let manager = manager(&folder);
         let cache = |connection: &Bounded| -> i32 {
             connection.make_roomy();
             connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap()
@@ -228,10 +229,7 @@ mod tests {
     #[test]
     fn a_read_that_panics_leaves_no_bound_for_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("t.sqlite");
-        prepare_file(&file).unwrap();
-        let pool = pool(&file, &Pools::start(), 1, Mode::ReadOnly);
-        let connection = pool.get().unwrap();
+        let connection = manager(&folder).connect().unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             connection.within(Until::NextLook, |_| panic!("in the middle of a read"))
         }));
