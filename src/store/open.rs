@@ -8,7 +8,7 @@ use std::time::Duration;
 use r2d2::Pool;
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 use scheduled_thread_pool::ScheduledThreadPool;
 
@@ -101,8 +101,10 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
         .map_err(|error| Error::CannotOpen { file: file.display().to_string(), reason: error.to_string() })?;
     let mut connection = Connection::open(file).map_err(|error| cannot_open(&error))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // In one snapshot: another process may be making the file at this moment.
-    let snapshot = connection.transaction().map_err(|error| cannot_open(&error))?;
+    // In one snapshot, which only reads: another process may be making the file at this moment.
+    let snapshot = connection
+        .transaction_with_behavior(TransactionBehavior::Deferred)
+        .map_err(|error| cannot_open(&error))?;
     let application_id: i64 = snapshot
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| cannot_open(&error))?;

@@ -272,7 +272,10 @@ fn set_chosen(
     if emails.iter().any(|email| email.primary == Some(true)) {
         made.primary = None;
     }
-    emails.push(made);
+    // What has nothing in it is no element, and no later operation can choose it.
+    if !made.is_empty() {
+        emails.push(made);
+    }
     Ok(())
 }
 
@@ -491,6 +494,21 @@ fn compare(tenant: &Tenant, strict: bool) {
             Ok(())
         })
         .unwrap();
+}
+
+/// Two addresses would be left of this one if the element that is made with nothing in it stayed for the next operation.
+#[test]
+fn an_element_made_with_nothing_in_it_is_not_there_for_the_next_operation() {
+    let tenant = Tenant::fresh();
+    let client = tenant.client();
+    let made = client.create("/Users", json!({ "schemas": [okta::USER], "userName": "ann" }));
+    let address = |primary| Email { value: Some("a@x".to_owned()), kind: None, primary };
+    let user = User { emails: vec![address(Some(true))], ..User::default() };
+    let operations = [
+        Operation::MakePrimary(Verb::Add, Filter::Primary(false)),
+        Operation::ReplaceChosen(Filter::NotType("work".to_owned()), address(None)),
+    ];
+    agrees(&client, &format!("/Users/{}", made.id()), &user, &operations, false);
 }
 
 #[test]
