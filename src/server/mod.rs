@@ -33,7 +33,7 @@ mod timed;
 mod tls;
 
 pub use certificate::Certificate;
-pub use keeper::{Keeper, Tls, end_warning};
+pub use keeper::{CERTIFICATE_EXPIRES_SOON_DAYS, Keeper, Tls, end_warning};
 pub use loops::Loops;
 pub use ops::Ops;
 pub use signals::{StopSignals, reload_on_hangup, tell_ready};
