@@ -57,6 +57,11 @@ def bounds_table(load):
     return table(["what", "bound", "measured", "rounds", ""], rows)
 
 
+def comparisons_table(load):
+    rows = [[it["what"], f"{it['median']:.2f}", f"{it['low']:.2f} to {it['high']:.2f}"] for it in load["comparisons"]]
+    return table(["what", "measured", "rounds"], rows)
+
+
 def rows_table(load, wanted):
     rows = [
         [
@@ -244,6 +249,9 @@ def main():
         load_plots(load)
         page = put(page, "machine", machine_table(load))
         page = put(page, "bounds", bounds_table(load))
+        # Results from before have none.
+        if "comparisons" in load:
+            page = put(page, "own loop", comparisons_table(load))
         for unit in ("users", "members", "tenants"):
             page = put(page, unit, rows_table(load, unit))
         page = put(page, "facts", facts_table(load))

@@ -182,21 +182,28 @@ impl Sample {
         })
     }
 
-    /// A measurement of one thread that does `what` over and over, without any server.
-    pub(crate) fn of_loop(until: Until, mut what: impl FnMut() -> Result<()>) -> Result<Sample> {
+    /// A measurement of one thread that does `what` over and over, without any server. Only the time of `what` counts;
+    /// the CPU time is that of `ready` too.
+    pub(crate) fn of_loop<T>(
+        until: Until,
+        mut ready: impl FnMut() -> T,
+        mut what: impl FnMut(T) -> Result<()>,
+    ) -> Result<Sample> {
         let Until::Time { warm, measured } = until else { bail!("a loop needs a time") };
         let warming = Stopwatch::start();
         while warming.elapsed() < warm {
-            what()?;
+            what(ready())?;
         }
         let before = process::cpu_us(std::process::id())?;
-        let (whole, mut latencies) = (Stopwatch::start(), Vec::new());
-        while whole.elapsed() < measured {
+        let (mut elapsed, mut latencies) = (Duration::ZERO, Vec::new());
+        while elapsed < measured {
+            let with = ready();
             let stopwatch = Stopwatch::start();
-            what()?;
-            latencies.push(u64::try_from(stopwatch.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            what(with)?;
+            let took = stopwatch.elapsed();
+            elapsed += took;
+            latencies.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
-        let elapsed = whole.elapsed();
         let cpu_us = process::cpu_us(std::process::id())?.saturating_sub(before);
         Sample::of(latencies, elapsed, cpu_us, 0)
     }

@@ -23,12 +23,13 @@ impl<'a> Contender<'a> {
         Contender { name: name.into(), run: Box::new(run) }
     }
 
-    /// A loop of one thread.
-    pub(crate) fn repeat(
+    /// A loop of one thread: each time something is made ready, which does not count, and done.
+    pub(crate) fn repeat<T>(
         name: impl Into<String>,
-        mut what: impl FnMut() -> Result<()> + 'a,
+        mut ready: impl FnMut() -> T + 'a,
+        mut what: impl FnMut(T) -> Result<()> + 'a,
     ) -> Contender<'a> {
-        let run = move |until| Sample::of_loop(until, &mut what);
+        let run = move |until| Sample::of_loop(until, &mut ready, &mut what);
         Contender { name: name.into(), run: Box::new(run) }
     }
 }

@@ -4,11 +4,23 @@ use std::time::Duration;
 
 use crate::drive::Until;
 
+/// What makes a run a failure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HeldTo {
+    /// A limit that is missed.
+    Limits,
+    /// What is less than half as good as usual.
+    HalfOfUsual,
+    Nothing,
+}
+
 /// The amounts of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// What the run is called in its results.
     pub(crate) name: &'static str,
+    /// What its results are held to.
+    pub(crate) held_to: HeldTo,
     /// Users of the tenants that every operation is measured on, ascending.
     pub(crate) users: Vec<u64>,
     /// Users of the tenant of the ratios to the bare route.
@@ -37,6 +49,7 @@ impl Plan {
     pub(crate) fn full() -> Plan {
         Plan {
             name: "full",
+            held_to: HeldTo::Limits,
             users: vec![1_000, 20_000, 100_000, 1_000_000],
             ratio_users: 50_000,
             members: vec![10, 1_000, 100_000],
@@ -54,6 +67,7 @@ impl Plan {
     pub(crate) fn quick() -> Plan {
         Plan {
             name: "quick",
+            held_to: HeldTo::HalfOfUsual,
             users: vec![1_000, 100_000],
             ratio_users: 50_000,
             members: vec![10, 100_000],
@@ -71,6 +85,7 @@ impl Plan {
     pub(crate) fn tiny() -> Plan {
         Plan {
             name: "tiny",
+            held_to: HeldTo::Nothing,
             users: vec![200, 1_000],
             ratio_users: 500,
             members: vec![10, 1_000],

@@ -18,8 +18,8 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How long a process may take to listen.
 const START_MAX: Duration = Duration::from_secs(120);
 
-/// The release binary with its configuration, data and log in one folder; or the bare warp route. Killed when it is
-/// dropped.
+/// The release binary with its configuration, data and log in one folder; or one of the floors that answer by warp
+/// alone. Killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     /// Where it listens.
@@ -44,9 +44,18 @@ impl Process {
 
     /// Starts the bare warp route, which is this program with another argument.
     pub(crate) fn bare_route(answers: &Path) -> Result<Process> {
+        Process::floor("bare-route", answers)
+    }
+
+    /// Starts the same route, served by the server's own loops.
+    pub(crate) fn own_loops(answers: &Path) -> Result<Process> {
+        Process::floor("own-loops", answers)
+    }
+
+    fn floor(name: &str, answers: &Path) -> Result<Process> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--bare-route").arg(answers);
-        Process::start(command, &answers.join("bare-route.log"))
+        command.arg(format!("--{name}")).arg(answers);
+        Process::start(command, &answers.join(format!("{name}.log")))
     }
 
     fn start(mut command: Command, log: &Path) -> Result<Process> {
@@ -97,7 +106,7 @@ impl Drop for Process {
     }
 }
 
-/// The address in the line that both programs write when they listen.
+/// The address in the line that all of them write when they listen.
 fn address_in(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("\"address\":\"")?;
     rest.split_once('"')?.0.parse().ok()

@@ -11,6 +11,7 @@ use ici_scim::scim::datetime;
 use serde_json::{Value, json};
 
 use crate::drive::Sample;
+use crate::goal::{Goal, Sense};
 use crate::measure::Ratio;
 use crate::plan::Plan;
 
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     facts: Vec<Fact>,
     bounds: Vec<Bound>,
+    comparisons: Vec<Comparison>,
 }
 
 /// One measurement under load.
@@ -47,76 +49,44 @@ pub(crate) struct Fact {
     pub(crate) unit: &'static str,
 }
 
-/// Which side of a limit is the good one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sense {
-    AtLeast,
-    AtMost,
+/// A ratio that is told, and held to nothing.
+struct Comparison {
+    what: String,
+    ratio: Ratio,
 }
 
 /// Something that must be reached.
 pub(crate) struct Bound {
-    pub(crate) what: String,
-    pub(crate) sense: Sense,
-    pub(crate) limit: f64,
+    what: String,
+    goal: Goal,
     /// `x` for a ratio, else MiB or ms.
-    pub(crate) unit: &'static str,
-    pub(crate) value: f64,
+    unit: &'static str,
+    value: f64,
     /// The smallest and the largest value of the rounds.
-    pub(crate) range: Option<(f64, f64)>,
-    /// What it comes to as a rule, where that is not the limit: a value half as good is a regression.
-    usual: Option<f64>,
+    range: Option<(f64, f64)>,
 }
 
 impl Bound {
     /// A bound on a ratio.
-    pub(crate) fn ratio(what: impl Into<String>, sense: Sense, limit: f64, ratio: Ratio) -> Bound {
+    pub(crate) fn ratio(what: impl Into<String>, goal: Goal, ratio: Ratio) -> Bound {
         let range = Some((ratio.low, ratio.high));
-        Bound { what: what.into(), sense, limit, unit: "x", value: ratio.median, range, usual: None }
-    }
-
-    /// The same, which as a rule comes to `usual` in place of the limit.
-    pub(crate) fn usually(self, usual: f64) -> Bound {
-        Bound { usual: Some(usual), ..self }
+        Bound { what: what.into(), goal, unit: "x", value: ratio.median, range }
     }
 
     /// A bound on a time.
-    pub(crate) fn time(what: impl Into<String>, limit_ms: f64, ms: f64) -> Bound {
-        let sense = Sense::AtMost;
-        Bound { what: what.into(), sense, limit: limit_ms, unit: "ms", value: ms, range: None, usual: None }
+    pub(crate) fn time(what: impl Into<String>, limit_ms: f64, usual_ms: f64, ms: f64) -> Bound {
+        let goal = Goal { sense: Sense::AtMost, limit: limit_ms, usual: usual_ms };
+        Bound { what: what.into(), goal, unit: "ms", value: ms, range: None }
     }
 
     /// A bound on memory.
-    pub(crate) fn memory(what: impl Into<String>, limit_mib: f64, mib: f64) -> Bound {
-        Bound {
-            what: what.into(),
-            sense: Sense::AtMost,
-            limit: limit_mib,
-            unit: "MiB",
-            value: mib,
-            range: None,
-            usual: None,
-        }
+    pub(crate) fn memory(what: impl Into<String>, limit_mib: f64, usual_mib: f64, mib: f64) -> Bound {
+        let goal = Goal { sense: Sense::AtMost, limit: limit_mib, usual: usual_mib };
+        Bound { what: what.into(), goal, unit: "MiB", value: mib, range: None }
     }
 
     fn is_reached(&self) -> bool {
-        self.holds_at(self.limit)
-    }
-
-    /// Whether it is at least half as good as usual.
-    fn is_half_as_good(&self) -> bool {
-        let usual = self.usual.unwrap_or(self.limit);
-        match self.sense {
-            Sense::AtLeast => self.holds_at(usual / 2.0),
-            Sense::AtMost => self.holds_at(usual * 2.0),
-        }
-    }
-
-    fn holds_at(&self, limit: f64) -> bool {
-        match self.sense {
-            Sense::AtLeast => self.value >= limit,
-            Sense::AtMost => self.value <= limit,
-        }
+        self.goal.is_reached(self.value)
     }
 }
 
@@ -139,9 +109,26 @@ impl Report {
         self.bounds.push(bound);
     }
 
-    /// Whether all bounds are reached; when `generous`, whether all are at least half as good as usual.
-    pub(crate) fn is_good(&self, generous: bool) -> bool {
-        self.bounds.iter().all(|bound| if generous { bound.is_half_as_good() } else { bound.is_reached() })
+    /// Adds a ratio that is held to nothing, and shows it.
+    pub(crate) fn comparison(&mut self, what: impl Into<String>, ratio: Ratio) {
+        let comparison = Comparison { what: what.into(), ratio };
+        eprintln!("    {}", comparison_line(&comparison));
+        self.comparisons.push(comparison);
+    }
+
+    /// Whether all bounds are reached.
+    pub(crate) fn is_good(&self) -> bool {
+        self.bounds.iter().all(Bound::is_reached)
+    }
+
+    /// What is less than half as good as usual.
+    pub(crate) fn regressions(&self) -> Vec<String> {
+        let worse = self.bounds.iter().filter(|bound| !bound.goal.is_half_as_good(bound.value));
+        let line = |bound: &Bound| {
+            let Bound { what, goal, unit, value, .. } = bound;
+            format!("less than half as good as usual: {what}: {value:.2} {unit}, usually {}", goal.usual)
+        };
+        worse.map(line).collect()
     }
 
     /// The tables.
@@ -179,6 +166,9 @@ impl Report {
         for bound in &self.bounds {
             let _ = writeln!(text, "{}", bound_line(bound));
         }
+        for comparison in &self.comparisons {
+            let _ = writeln!(text, "{}", comparison_line(comparison));
+        }
         text
     }
 
@@ -199,9 +189,13 @@ impl Report {
             self.facts.iter().map(|it| json!({ "what": it.what, "value": it.value, "unit": it.unit }));
         let bounds = self.bounds.iter().map(|it| {
             json!({
-                "what": it.what, "at_least": it.sense == Sense::AtLeast, "limit": it.limit, "unit": it.unit,
+                "what": it.what, "at_least": it.goal.sense == Sense::AtLeast, "limit": it.goal.limit, "unit": it.unit,
                 "value": it.value, "range": it.range, "reached": it.is_reached(),
             })
+        });
+        let comparisons = self.comparisons.iter().map(|it| {
+            let Ratio { median, low, high } = it.ratio;
+            json!({ "what": it.what, "median": median, "low": low, "high": high })
         });
         let whole = json!({
             "plan": plan.name,
@@ -209,6 +203,7 @@ impl Report {
             "commit": output("git", &["describe", "--always", "--dirty", "--abbrev=40"]),
             "machine": machine(data),
             "bounds": bounds.collect::<Vec<_>>(),
+            "comparisons": comparisons.collect::<Vec<_>>(),
             "facts": facts.collect::<Vec<_>>(),
             "rows": rows.collect::<Vec<_>>(),
         });
@@ -220,7 +215,7 @@ impl Report {
 }
 
 fn bound_line(bound: &Bound) -> String {
-    let sign = match bound.sense {
+    let sign = match bound.goal.sense {
         Sense::AtLeast => ">=",
         Sense::AtMost => "<=",
     };
@@ -228,8 +223,13 @@ fn bound_line(bound: &Bound) -> String {
     let verdict = if bound.is_reached() { "reached" } else { "MISSED" };
     format!(
         "{verdict:<7} {:<76} {:>7.2} {}{range}, must be {sign} {}",
-        bound.what, bound.value, bound.unit, bound.limit
+        bound.what, bound.value, bound.unit, bound.goal.limit
     )
+}
+
+fn comparison_line(comparison: &Comparison) -> String {
+    let Comparison { what, ratio: Ratio { median, low, high } } = comparison;
+    format!("{:<7} {what:<76} {median:>7.2} x ({low:.2} to {high:.2})", "told")
 }
 
 /// What the numbers were measured on.

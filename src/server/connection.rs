@@ -40,7 +40,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 const SEND_BYTES_MAX: usize = 128 * 1024;
 
 /// What answers the requests of every connection: see [`crate::web::service`].
-pub(super) trait Web:
+pub trait Web:
     Service<
         (Arc<Peer>, hyper::Request<Incoming>),
         Response = hyper::Response<Self::Answer>,

@@ -33,6 +33,7 @@ mod timed;
 mod tls;
 
 pub use certificate::Certificate;
+pub use connection::Web;
 pub use keeper::{CERTIFICATE_EXPIRES_SOON_DAYS, Keeper, Tls, end_warning};
 pub use loops::Loops;
 pub use ops::Ops;
@@ -73,9 +74,25 @@ pub async fn run(
     loops: &Loops,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let served = Arc::clone(&tenants);
+    run_with(entrance, |host| crate::web::service(served, host), tenants, loops, shutdown).await
+}
+
+/// The same with something else that answers, which is told what to call this server: a benchmark prices what the
+/// server itself does with every request.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<W: Web>(
+    entrance: Entrance,
+    web: impl FnOnce(String) -> W,
+    tenants: Arc<Tenants>,
+    loops: &Loops,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let limits = tenants.snapshot().settings().server.limits;
     let listeners = Listeners::new(entrance.listeners);
-    let (web, port) = (crate::web::service(Arc::clone(&tenants), listeners.host()?), listeners.port());
+    let (web, port) = (web(listeners.host()?), listeners.port());
     let tls = entrance.tls.as_ref().map(Keeper::tls);
     let beside = beside(entrance.tls, entrance.redirect, port, &tenants);
     let slots = Arc::new(Semaphore::new(limits.connections_max));

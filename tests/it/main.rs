@@ -54,6 +54,7 @@ mod conformance;
 mod advertised;
 mod patch_model;
 mod linear;
+mod benchmark;
 mod ops;
 mod metrics;
 #[cfg(feature = "otlp")]

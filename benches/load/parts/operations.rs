@@ -8,7 +8,7 @@ use crate::drive::Asks;
 use crate::http::Fetched;
 use crate::measure::{Contender, rounds};
 use crate::people;
-use crate::plain::Plain;
+use crate::plain::{Change, Place, Plain};
 use crate::plan::Plan;
 use crate::process::{Process, file_bytes};
 use crate::report::{Report, Row};
@@ -99,17 +99,39 @@ fn measure(
 fn plain_loop<'a>(op: Op, floors: &Floors<'a>) -> Contender<'a> {
     let (plain, ids) = (floors.plain, &floors.plain_tenant.ids);
     let mut random = Random::another();
-    Contender::repeat("plain SQLite", move || {
-        let index = random.below(ids.len());
-        match op {
-            Op::Get => plain.get(ids.get(index)),
-            Op::ByUserName => plain.by_name(index as u64),
-            Op::ByExternalId => plain.by_external_id(index as u64),
-            Op::Page => plain.page(random.below(ids.len() - 99) as u64 + 1),
-            Op::Create => plain.create(),
-            Op::Put | Op::PatchActive => plain.update(ids.get(index), index as u64),
+    let mut below = move |end| random.below(end);
+    let mut any = move || below(ids.len());
+    let name = "plain SQLite";
+    match op {
+        Op::Get => Contender::repeat(name, move || Place::of(ids.get(any())), |place| plain.get(place)),
+        Op::ByUserName => {
+            Contender::repeat(name, move || people::user_name(any() as u64), |name| plain.by_name(&name))
         }
-    })
+        Op::ByExternalId => Contender::repeat(
+            name,
+            move || people::external_id(any() as u64),
+            |external_id| plain.by_external_id(&external_id),
+        ),
+        Op::Page => {
+            let first = move || Place::of(ids.get(below(ids.len() - 99))).seq;
+            Contender::repeat(name, first, |seq| plain.page(seq))
+        }
+        Op::Create => Contender::repeat(name, || plain.new_user(), |user| plain.create(&user)),
+        Op::Put => {
+            Contender::repeat(name, move || plain.replaced(ids, any()), |change| plain.update(&change))
+        }
+        Op::PatchActive => {
+            let (mut active, mut index) = (true, 0);
+            let turned = move || {
+                active = !active;
+                if !active {
+                    index = any();
+                }
+                Change::turned(ids, index, active)
+            };
+            Contender::repeat(name, turned, |change| plain.update(&change))
+        }
+    }
 }
 
 /// Requests of the same form to the bare route.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use argon2::{Argon2, Params, PasswordHasher};
 use ici_scim::clock::Stopwatch;
 use ici_scim::secret::{TokenHash, TokenText};
@@ -54,7 +54,7 @@ fn measure(plan: &Plan, folder: &Path, count: usize, report: &mut Report) -> Res
     let server = Process::server(folder)?;
     let what = format!("{count} tenants: start until it listens");
     if Some(&count) == plan.tenants.last() {
-        report.bound(Bound::time(what, 1000.0, millis(server.listened_after)));
+        report.bound(Bound::time(what, 1000.0, 1000.0, millis(server.listened_after)));
     } else {
         report.fact(what, millis(server.listened_after), "ms");
     }
@@ -72,7 +72,7 @@ fn measure(plan: &Plan, folder: &Path, count: usize, report: &mut Report) -> Res
     let resident_mib = server.resident_mib()?;
     if Some(&count) == plan.tenants.last() {
         let what = format!("{count} idle tenants, all touched once: resident memory");
-        report.bound(Bound::memory(what, 64.0, resident_mib));
+        report.bound(Bound::memory(what, 64.0, 64.0, resident_mib));
     }
     report.fact(format!("{count} tenants: memory after the first use of each"), resident_mib, "MiB");
     report.fact(format!("{count} tenants: peak of memory during the first use"), touched.peak_mib, "MiB");
@@ -84,7 +84,7 @@ fn measure(plan: &Plan, folder: &Path, count: usize, report: &mut Report) -> Res
     let reloaded = reload(folder, &server, &tenants)?;
     let what = format!("{count} tenants: reload until a new one is served, in steps of about 100 ms");
     if Some(&count) == plan.tenants.last() {
-        report.bound(Bound::time(what, 1000.0, millis(reloaded)));
+        report.bound(Bound::time(what, 1000.0, 1000.0, millis(reloaded)));
     } else {
         report.fact(what, millis(reloaded), "ms");
     }
@@ -151,10 +151,17 @@ fn reload(folder: &Path, server: &Process, tenants: &[Tenant]) -> Result<Duratio
     let file: PathBuf = folder.to_owned();
     write_configuration(&file, all.map(|tenant| (tenant.name.clone(), tenant.hash.clone())))?;
     let stopwatch = Stopwatch::start();
-    while http::fetch(server.address, &request)?.status == 401 {
-        ensure!(stopwatch.elapsed() < RELOAD_MAX, "the configuration is not taken into service");
+    loop {
+        let status = http::fetch(server.address, &request)?.status;
+        let elapsed = stopwatch.elapsed();
+        match status {
+            200 => return Ok(elapsed),
+            401 => {
+                ensure!(elapsed < RELOAD_MAX, "the configuration is not taken into service");
+            }
+            _ => bail!("a new tenant was answered {status}"),
+        }
     }
-    Ok(stopwatch.elapsed())
 }
 
 fn millis(time: Duration) -> f64 {
