@@ -4,7 +4,6 @@
 //! told of each read in a word, since a look-up is over before it is asked at all. How a connection is set up does not
 //! belong here, see `open`.
 
-use std::cell::OnceCell;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +27,10 @@ const ROOM_KIB: i32 = 32 * 1024;
 
 /// Most connections with room, of all tenants together.
 const ROOMS_MAX: usize = 4;
+
+/// The look at which a connection is closed that has not been used since the first of them. That one may come right after
+/// a use, and tells nothing.
+const LAST_LOOK: u8 = 3;
 
 /// Room for the pages of files that are read much: there is some for a few connections of all tenants.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +77,15 @@ impl ManageConnection for Manager {
         let bound = Arc::new(Bound::default());
         let asked = Arc::clone(&bound);
         connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked.is_reached()))?;
-        Ok(Bounded { connection, bound, room: self.room.clone(), taken: OnceCell::new() })
+        Ok(Bounded {
+            connection,
+            bound,
+            room: self.room.clone(),
+            taken: None,
+            is_read_much: false,
+            looks: 0,
+            is_looked_at: false,
+        })
     }
 
     /// Not asked for by our pools: a statement tells as well, and a file does not go away.
@@ -82,8 +93,9 @@ impl ManageConnection for Manager {
         Ok(())
     }
 
-    fn has_broken(&self, _: &mut Bounded) -> bool {
-        false
+    /// Asked for each connection that comes back.
+    fn has_broken(&self, connection: &mut Bounded) -> bool {
+        connection.comes_back()
     }
 }
 
@@ -94,7 +106,13 @@ pub(super) struct Bounded {
     bound: Arc<Bound>,
     room: Room,
     /// What it has of the room.
-    taken: OnceCell<Taken>,
+    taken: Option<Taken>,
+    /// Whether it was asked to have room since the last look.
+    is_read_much: bool,
+    /// Looks since it was used.
+    looks: u8,
+    /// Whether it comes back from a look and not from a use.
+    is_looked_at: bool,
 }
 
 impl Deref for Bounded {
@@ -106,15 +124,45 @@ impl Deref for Bounded {
 }
 
 impl Bounded {
-    /// Gives the connection room for the pages of a file that is read much, until it is closed, where there is some left.
-    pub(super) fn make_roomy(&self) {
-        if self.taken.get().is_none()
+    /// Gives the connection room for the pages of a file that is read much, where there is some left; to be asked for with
+    /// each such read.
+    pub(super) fn make_roomy(&mut self) {
+        self.is_read_much = true;
+        if self.taken.is_none()
             && let Some(taken) = self.room.take()
         {
             // Where that fails, it goes on as before.
             let _ = self.connection.pragma_update(None, "cache_size", -ROOM_KIB);
-            let _ = self.taken.set(taken);
+            self.taken = Some(taken);
         }
+    }
+
+    /// A look at a connection that is free: what was not read much since the last one has no room any more.
+    pub(super) fn look(&mut self) {
+        self.looks += 1;
+        self.is_looked_at = true;
+        if !std::mem::take(&mut self.is_read_much) && self.taken.take().is_some() {
+            let _ = self.connection.pragma_update(None, "cache_size", -open::PAGE_CACHE_KIB_MAX);
+        }
+    }
+
+    /// Has the connection closed as soon as it comes back.
+    pub(super) fn end(&mut self) {
+        self.looks = LAST_LOOK;
+        self.is_looked_at = true;
+    }
+
+    /// Whether the connection is to be closed, now that it comes back to its pool.
+    fn comes_back(&mut self) -> bool {
+        if !self.connection.is_autocommit() {
+            // A BEGIN that was interrupted may have begun all the same. Who reads by the connection next would be shown
+            // what there was then.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        if !std::mem::take(&mut self.is_looked_at) {
+            self.looks = 0;
+        }
+        self.looks >= LAST_LOOK || !self.connection.is_autocommit()
     }
 
     /// Runs `read`, whose statements end with an error once `until` is reached; `None` when that was so, whatever came
@@ -209,21 +257,31 @@ mod tests {
     }
 
     #[test]
-    fn a_few_connections_have_room_and_give_it_back_when_they_are_closed() {
+    fn a_few_connections_have_room_for_as_long_as_they_are_read_much() {
         let folder = tempfile::tempdir().unwrap();
         let manager = manager(&folder);
         let cache = |connection: &Bounded| -> i32 {
-            connection.make_roomy();
             connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap()
         };
+        let made_roomy = |connection: &mut Bounded| {
+            connection.make_roomy();
+            cache(connection)
+        };
         let mut connections: Vec<Bounded> = (0..ROOMS_MAX).map(|_| manager.connect().unwrap()).collect();
-        assert!(connections.iter().all(|connection| cache(connection) == -ROOM_KIB));
-        let one_more = manager.connect().unwrap();
-        assert!(cache(&one_more) > -ROOM_KIB);
+        assert!(connections.iter_mut().all(|connection| made_roomy(connection) == -ROOM_KIB));
+        let mut one_more = manager.connect().unwrap();
+        assert!(made_roomy(&mut one_more) > -ROOM_KIB);
         // Asked again, who has some takes no more of it.
-        assert!(connections.iter().all(|connection| cache(connection) == -ROOM_KIB));
+        assert!(connections.iter_mut().all(|connection| made_roomy(connection) == -ROOM_KIB));
         drop(connections.pop());
-        assert_eq!(cache(&one_more), -ROOM_KIB);
+        assert_eq!(made_roomy(&mut one_more), -ROOM_KIB);
+        // So does one that is not read much any more.
+        one_more.look();
+        assert_eq!(cache(&one_more), -ROOM_KIB, "it was, until now");
+        one_more.look();
+        assert_eq!(cache(&one_more), -open::PAGE_CACHE_KIB_MAX);
+        let mut another = manager.connect().unwrap();
+        assert_eq!(made_roomy(&mut another), -ROOM_KIB);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! pages.
 //!
 //! A log without a frame does not tell how long the file is, and SQLite asks the system with each read. That is so from
-//! the start of the server to a tenant's first change; whose file is read much gets a frame before.
+//! the moment a file is opened, also after its connections had all been closed, to the next change; a file that is read
+//! much gets a frame before.
 //!
 //! While a state is held, the log cannot begin anew behind it. Therefore it is let go before each of our own
 //! commits, and at once after [`HOLD`], for those of other processes.
@@ -25,12 +26,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use r2d2::{Pool, PooledConnection};
+use r2d2::PooledConnection;
 use rusqlite::{Transaction, TransactionBehavior};
 
 use crate::config::Durability;
 use crate::store::connection::Manager;
 use crate::store::open::{self, Mode, Pools};
+use crate::store::pool::Connections;
 
 /// So many short reads without a write between them tell a file that is read much.
 const READS: u32 = 64;
@@ -51,9 +53,11 @@ pub(super) struct Keeper {
     /// count at once.
     reads: AtomicU32,
     held: Mutex<Held>,
-    /// Whether it was seen to that the log has a frame.
-    has_frame: AtomicBool,
-    /// By thread. Empty unless a state is held.
+    /// Whether the file is closed; held while something is done to it by a connection that is no pool's.
+    is_closed: Mutex<bool>,
+    /// Whether a frame is to be given soon.
+    is_giving: AtomicBool,
+    /// By thread. Empty unless a state is held, but for a moment.
     lanes: [Mutex<Option<Connection>>; LANES],
 }
 
@@ -71,29 +75,39 @@ impl Keeper {
             file: file.to_owned(),
             reads: AtomicU32::default(),
             held: Mutex::default(),
-            has_frame: AtomicBool::default(),
+            is_closed: Mutex::default(),
+            is_giving: AtomicBool::default(),
             lanes: Default::default(),
         }
     }
 
     /// Notes a short read, and holds the present state when there have been enough of them.
-    pub(super) fn note_read(self: &Arc<Self>, readers: &Pool<Manager>, pools: &Pools) {
+    pub(super) fn note_read(self: &Arc<Self>, readers: &Connections, pools: &Pools) {
         let reads = self.reads.load(Ordering::Relaxed);
         if reads < READS {
             self.reads.store(reads + 1, Ordering::Relaxed);
             if reads + 1 == READS {
                 self.hold(readers, pools);
-                if !self.has_frame.swap(true, Ordering::Relaxed) {
-                    let keeper = Arc::downgrade(self);
-                    pools.after(Duration::ZERO, move || {
-                        if let Some(keeper) = keeper.upgrade() {
-                            // Where it cannot be done, reads go on as they are.
-                            let _ = keeper.give_frame();
-                        }
-                    });
+                if self.log_is_empty() {
+                    self.give_frame_soon(pools);
                 }
             }
         }
+    }
+
+    /// Not at once, so that it is seldom tried where it cannot be done.
+    fn give_frame_soon(self: &Arc<Self>, pools: &Pools) {
+        if self.is_giving.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let keeper = Arc::downgrade(self);
+        pools.after(HOLD, move || {
+            if let Some(keeper) = keeper.upgrade() {
+                // Where it cannot be done, reads go on as they are.
+                let _ = keeper.give_frame();
+                keeper.is_giving.store(false, Ordering::Relaxed);
+            }
+        });
     }
 
     /// The connection that this thread has read by before.
@@ -105,8 +119,9 @@ impl Keeper {
     }
 
     /// Keeps a connection for the next short read of this thread, while a state is held; else it goes back to its pool.
-    pub(super) fn keep(&self, connection: Connection) {
-        if self.reads.load(Ordering::Relaxed) < READS {
+    pub(super) fn keep(&self, mut connection: Connection) {
+        // One that a read has left with a transaction is mended on its way to the pool.
+        if self.reads.load(Ordering::Relaxed) < READS || !connection.is_autocommit() {
             return;
         }
         connection.make_roomy();
@@ -125,31 +140,53 @@ impl Keeper {
         drop(kept);
     }
 
-    /// Puts a frame into a log that is empty, by a commit that changes nothing and need not be written through to the
-    /// disk. Not by the pool's connection: who waits for one here waits for this very thread to open it.
-    fn give_frame(&self) -> rusqlite::Result<()> {
+    fn log_is_empty(&self) -> bool {
         let mut log = self.file.clone().into_os_string();
         log.push("-wal");
-        if std::fs::metadata(log).is_ok_and(|log| log.len() == 0) {
-            let connection = open::connect(&self.file, Mode::ReadWrite(Durability::Normal))?;
-            let _aside = self.stand_aside();
-            let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+        std::fs::metadata(log).is_ok_and(|log| log.len() == 0)
+    }
+
+    /// Puts a frame into a log that is empty, by a commit that changes nothing and need not be written through to the
+    /// disk. Not by the pool's connection: who waits for one here waits for this very thread to open it. And without
+    /// waiting for anybody who writes, since then there will be a frame without us.
+    fn give_frame(&self) -> rusqlite::Result<()> {
+        let is_closed = self.is_closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_closed || !self.log_is_empty() {
+            return Ok(());
+        }
+        let connection = open::connect(&self.file, Mode::ReadWrite(Durability::Normal))?;
+        connection.busy_timeout(Duration::ZERO)?;
+        let aside = self.stand_aside();
+        if self.lock().writes > 1 {
+            return Ok(());
+        }
+        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+        // Somebody may have written before the lock was had.
+        if self.log_is_empty() {
             let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit()?;
         }
+        drop(aside);
         Ok(())
     }
 
-    fn hold(self: &Arc<Self>, readers: &Pool<Manager>, pools: &Pools) {
+    /// Lets go whatever is held, and holds and does nothing any more.
+    pub(super) fn close(&self) {
+        *self.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        std::mem::forget(self.stand_aside());
+    }
+
+    fn hold(self: &Arc<Self>, readers: &Connections, pools: &Pools) {
         let mut held = self.lock();
         if held.by.is_some() {
             return;
         }
         // It is only to save time: where a write is being done, or no connection is free or well, it is left.
-        held.by = Some(readers).filter(|_| held.writes == 0).and_then(Pool::try_get).filter(begin);
+        let free = || readers.try_get().filter(begin);
+        held.by = if held.writes == 0 { free() } else { None };
         if held.by.is_none() {
-            self.reads.store(0, Ordering::Relaxed);
+            self.let_go(&mut held);
             return;
         }
         let keeper = Arc::downgrade(self);
@@ -176,10 +213,10 @@ impl Keeper {
                 ended.or_else(|_| connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]))),
             );
         }
-        if self.reads.swap(0, Ordering::Relaxed) >= READS {
-            fence(Ordering::SeqCst);
-            self.lanes.iter().for_each(|lane| self.empty(lane));
-        }
+        // Whatever the count was: it is not exact, and a connection may have been kept though it is low now.
+        self.reads.store(0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.lanes.iter().for_each(|lane| self.empty(lane));
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -360,6 +397,87 @@ mod tests {
         assert!(!holds(&store));
         drop(only);
         assert!(has(&store, "1"));
+    }
+
+    #[test]
+    fn a_frame_is_given_again_after_the_connections_had_all_been_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        let log_bytes = || std::fs::metadata(folder.path().join("t.sqlite-wal")).map_or(0, |log| log.len());
+        for _ in 0..2 {
+            drop(store.keeper.stand_aside());
+            let watch = crate::clock::Stopwatch::start();
+            // The one that has given a frame may be about to be closed.
+            while store.readers.open_count() + store.writer.open_count() > 0 || log_bytes() > 0 {
+                assert!(watch.elapsed() < Duration::from_secs(60));
+                store.readers.look();
+                store.writer.look();
+            }
+            read_much(&store);
+            let watch = crate::clock::Stopwatch::start();
+            while log_bytes() == 0 {
+                assert!(watch.elapsed() < Duration::from_secs(60));
+                thread::yield_now();
+            }
+            assert!(has(&store, "1"));
+        }
+    }
+
+    #[test]
+    fn a_frame_waits_for_nobody_who_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        drop(store);
+        let store = open(&folder);
+        let other = rusqlite::Connection::open(folder.path().join("t.sqlite")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(store.keeper.log_is_empty());
+        let watch = crate::clock::Stopwatch::start();
+        assert!(store.keeper.give_frame().is_err());
+        assert!(watch.elapsed() < Duration::from_secs(4), "the time that a writer waits is 5 s");
+        other.execute_batch("COMMIT").unwrap();
+        let aside = store.keeper.stand_aside();
+        assert_eq!(store.keeper.give_frame(), Ok(()));
+        assert!(store.keeper.log_is_empty(), "our own writer will give one");
+        drop(aside);
+        assert_eq!(store.keeper.give_frame(), Ok(()));
+        assert!(!store.keeper.log_is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_closed_has_no_log_and_gets_none_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        read_much(&store);
+        let keeper = Arc::clone(&store.keeper);
+        drop(store);
+        assert!(!folder.path().join("t.sqlite-wal").exists());
+        assert_eq!(keeper.give_frame(), Ok(()));
+        assert!(!folder.path().join("t.sqlite-wal").exists());
+    }
+
+    #[test]
+    fn a_connection_that_was_kept_by_a_wrong_count_goes_back_to_its_pool() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        add(&store, "1");
+        // A write is going on when the count is reached, and another thread has kept its connection meanwhile.
+        let aside = store.keeper.stand_aside();
+        store.keeper.reads.store(READS, Ordering::Relaxed);
+        store.keeper.keep(store.readers.get().unwrap());
+        assert_eq!(lanes(&store), 1);
+        store.keeper.hold(&store.readers, &store.pools);
+        assert_eq!((holds(&store), lanes(&store)), (false, 0));
+        drop(aside);
+        // A thread that counts late sets the count back.
+        store.keeper.reads.store(READS, Ordering::Relaxed);
+        store.keeper.keep(store.readers.get().unwrap());
+        store.keeper.reads.store(10, Ordering::Relaxed);
+        drop(store.keeper.stand_aside());
+        assert_eq!(lanes(&store), 0);
     }
 
     fn lanes(store: &Store) -> usize {

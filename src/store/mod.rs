@@ -9,18 +9,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use r2d2::{Pool, PooledConnection};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
 use crate::clock::Stopwatch;
 use crate::config::Durability;
-use crate::store::connection::{Manager, Until};
+use crate::store::connection::Until;
 use crate::store::keeper::Keeper;
+use crate::store::pool::Connections;
 
 mod open;
 mod connection;
 pub mod copy;
 mod error;
+mod pool;
 mod keeper;
 mod resources;
 mod ids;
@@ -48,9 +49,6 @@ pub use stats::Stats;
 /// The most connections that read one tenant's file at once.
 const READERS_MAX: u32 = 12;
 
-/// How long a caller waits for a connection before it is told that the tenant is busy.
-const CONNECTION_WAIT: Duration = Duration::from_secs(5);
-
 /// A read was not short after all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotShort;
@@ -58,8 +56,8 @@ pub struct NotShort;
 /// One tenant's file, open.
 #[derive(Debug)]
 pub struct Store {
-    readers: Pool<Manager>,
-    writer: Pool<Manager>,
+    readers: Arc<Connections>,
+    writer: Arc<Connections>,
     keeper: Arc<Keeper>,
     pools: Pools,
 }
@@ -71,10 +69,10 @@ impl Store {
     /// When it cannot be opened, is no file of this program, or was written by a newer version of it.
     pub fn open(file: &Path, pools: &Pools, durability: Durability) -> Result<Store, Error> {
         open::prepare_file(file)?;
-        let writer = open::pool(file, pools, 1, open::Mode::ReadWrite(durability));
-        let readers = open::pool(file, pools, READERS_MAX, open::Mode::ReadOnly);
+        let writer = Connections::new(file, pools, 1, open::Mode::ReadWrite(durability));
+        let readers = Connections::new(file, pools, READERS_MAX, open::Mode::ReadOnly);
         // One is opened at once, so that whoever opens a file is told of what is wrong with it.
-        drop(readers.get_timeout(CONNECTION_WAIT).map_err(|error| Error::CannotOpen {
+        drop(readers.get().map_err(|error| Error::CannotOpen {
             file: file.display().to_string(),
             reason: error.to_string(),
         })?);
@@ -86,7 +84,7 @@ impl Store {
     /// # Errors
     /// When the check itself cannot be made.
     pub fn quick_check(&self) -> Result<Vec<String>, Error> {
-        let connection = connection(&self.readers)?;
+        let connection = self.readers.get_or_busy()?;
         let mut statement = connection.prepare("PRAGMA quick_check(10)")?;
         let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
@@ -101,7 +99,7 @@ impl Store {
         time_max: Duration,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let connection = connection(&self.readers)?;
+        let connection = self.readers.get_or_busy()?;
         let until = Until::Elapsed(Stopwatch::start(), time_max);
         let read = connection.within(until, |connection| read(&ReadTx::new(connection, Snapshot::None)));
         read.unwrap_or_else(|| Err(E::from(Error::TooLong)))
@@ -146,7 +144,7 @@ impl Store {
         time_max: impl Fn(&J) -> Duration,
         run: impl Fn(J, &WriteTx<'_>) -> Result<T, E>,
     ) -> Result<Vec<Result<T, E>>, Error> {
-        let connection = connection(&self.writer)?;
+        let connection = self.writer.get_or_busy()?;
         let _aside = self.keeper.stand_aside();
         let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
         let mut answers = Vec::with_capacity(jobs.len());
@@ -172,6 +170,15 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    /// Closes the file: who is told that a tenant is closed may move its file away at once.
+    fn drop(&mut self) {
+        self.keeper.close();
+        self.readers.close();
+        self.writer.close();
+    }
+}
+
 /// What holds a read to one state of the file.
 enum Snapshot<'c> {
     /// Nothing yet.
@@ -190,8 +197,10 @@ struct Reading<'c>(&'c Connection);
 
 impl<'c> Reading<'c> {
     fn begin(connection: &'c Connection) -> rusqlite::Result<Reading<'c>> {
+        // First, since one that is interrupted may have begun all the same.
+        let reading = Reading(connection);
         connection.prepare_cached("BEGIN")?.execute([])?;
-        Ok(Reading(connection))
+        Ok(reading)
     }
 }
 
@@ -203,10 +212,6 @@ impl Drop for Reading<'_> {
             let _ = self.0.execute_batch("ROLLBACK");
         }
     }
-}
-
-fn connection(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, Error> {
-    pool.get_timeout(CONNECTION_WAIT).map_err(|_| Error::Busy)
 }
 
 /// A job's part of the transaction.

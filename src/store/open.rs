@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use r2d2::Pool;
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -16,7 +15,7 @@ use crate::clock::Stopwatch;
 use crate::config::Durability;
 use crate::scim::{datetime, fold};
 use crate::store::Error;
-use crate::store::connection::{Manager, Room};
+use crate::store::connection::Room;
 
 /// "ICI1": tells our files from those of other programs (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x4943_4931;
@@ -42,11 +41,8 @@ pub(super) const KEY_BYTES: usize = 32;
 /// How long a connection waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An unused connection is closed after this time.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Most memory of a connection's page cache, in KiB; it is taken as pages are read.
-const PAGE_CACHE_KIB_MAX: i32 = 4 * 1024;
+pub(super) const PAGE_CACHE_KIB_MAX: i32 = 4 * 1024;
 
 /// What is kept of the file of the log when the log begins anew, in bytes: it is copied back at some 4 MiB, but one large
 /// write, such as that of a group of 100,000, takes more, and the file would keep that size until the server stops.
@@ -75,6 +71,20 @@ impl Pools {
         let threads =
             ScheduledThreadPool::builder().num_threads(2).thread_name_pattern("sqlite-pool-{}").build();
         Pools { threads: Arc::new(threads), room: Room::default() }
+    }
+
+    pub(super) fn threads(&self) -> Arc<ScheduledThreadPool> {
+        Arc::clone(&self.threads)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.room.clone()
+    }
+
+    /// Does something quick again and again, until it says that it is over.
+    pub(super) fn every(&self, time: Duration, mut goes_on: impl FnMut() -> bool + Send + 'static) {
+        let next = move || goes_on().then_some(time);
+        drop(self.threads.execute_with_dynamic_delay(time, next));
     }
 
     /// Does something quick after a while.
@@ -125,6 +135,9 @@ pub(super) fn prepare_file(file: &Path) -> Result<(), Error> {
     loop {
         let Err(error) = bring_up_to_date(&mut connection, version < known) else { return Ok(()) };
         let now = version_of(&connection)?;
+        if now > known {
+            return Err(Error::Newer { file: file.display().to_string(), found: now, known });
+        }
         if now <= version && error != Error::Busy || watch.elapsed() > BUSY_TIMEOUT {
             return Err(error);
         }
@@ -184,20 +197,6 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::from(err),
         other => Error::Other(other.to_string()),
     })
-}
-
-/// A pool of connections to the file.
-pub(super) fn pool(file: &Path, pools: &Pools, connections_max: u32, mode: Mode) -> Pool<Manager> {
-    let pool = Pool::builder()
-        .max_size(connections_max)
-        // A connection takes some 200 KiB, and one that is wanted idle is opened whenever the only one is in use.
-        .min_idle(Some(0))
-        .idle_timeout(Some(IDLE_TIMEOUT))
-        .max_lifetime(None)
-        .test_on_check_out(false)
-        .connection_timeout(BUSY_TIMEOUT)
-        .thread_pool(Arc::clone(&pools.threads));
-    pool.build_unchecked(Manager::new(file, mode, pools.room.clone()))
 }
 
 /// A connection to the file, set up.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::{Error, Store, connection};
+use crate::store::{Error, Store};
 
 /// Most statements that are kept of one piece of work; a bulk request runs thousands of the same few.
 const STATEMENTS_MAX: usize = 32;
@@ -34,7 +34,7 @@ impl Store {
     /// # Errors
     /// That no connection was to be had.
     pub fn plan(&self, statements: &Statements) -> Result<String, Error> {
-        let connection = connection(&self.readers)?;
+        let connection = self.readers.get_or_busy()?;
         let mut lines: Vec<String> = Vec::new();
         for text in statements.texts() {
             // What needs a table of the writer's own cannot be explained here, and goes by its key anyway.

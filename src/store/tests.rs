@@ -185,7 +185,7 @@ fn a_foreign_file_and_a_newer_one_are_refused_untouched() {
 fn connections_have_the_settings_that_durability_and_safety_need() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let pragma = |pool: &Pool<Manager>, name: &str| -> String {
+    let pragma = |pool: &Connections, name: &str| -> String {
         let connection = pool.get().unwrap();
         connection
             .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0))
