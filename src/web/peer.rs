@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::TrustedProxies;
 use crate::web::address;
@@ -87,10 +87,10 @@ impl<'a> Origin<'a> {
 /// The last address of `X-Forwarded-For` that is not a trusted proxy's. What is no address ends the search: nobody
 /// vouches for what stands before it.
 fn client(headers: &HeaderMap, proxies: &TrustedProxies) -> Option<IpAddr> {
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().rev().map_while(|line| line.to_str().ok());
+    let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
     let mut client = None;
-    for entry in lines.flat_map(|line| line.rsplit(',')).take(ADDRESSES_MAX) {
-        let Some(address) = address_of(entry.trim()) else { break };
+    for entry in lines.flat_map(entries_from_end).take(ADDRESSES_MAX) {
+        let Some(address) = entry.and_then(address_of) else { break };
         client = Some(address);
         if !proxies.contains(address) {
             break;
@@ -109,14 +109,18 @@ fn address_of(text: &str) -> Option<IpAddr> {
 
 /// The last value of a header that each proxy may have added to: that of the nearest one.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let line = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
-    line.rsplit(',').next().map(str::trim)
+    entries_from_end(headers.get_all(name).into_iter().next_back()?).next()?
+}
+
+/// The entries of a line, the last one first; `None` for one that is no text. Each is read by itself: the client wrote
+/// the line's beginning and the proxy its end.
+fn entries_from_end(line: &HeaderValue) -> impl Iterator<Item = Option<&str>> {
+    line.as_bytes().rsplit(|byte| *byte == b',').map(|entry| std::str::from_utf8(entry.trim_ascii()).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -184,6 +188,30 @@ mod tests {
         let two = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2, 10.9.9.9")];
         assert_eq!(forwarded(&peer, trusted, &two).as_deref(), Some("2.2.2.2"));
         assert_eq!(forwarded(&peer, trusted, &[]), None);
+    }
+
+    #[test]
+    fn what_a_client_wrote_before_it_does_not_hide_what_a_proxy_added_to_the_line() {
+        let line = |bytes: &'static [u8]| HeaderValue::from_bytes(bytes).unwrap();
+        let mut told = HeaderMap::new();
+        told.append("x-forwarded-for", line(b"\xff, 198.51.100.7"));
+        told.append("x-forwarded-proto", line(b"\xff, https"));
+        told.append("x-forwarded-host", line(b"\xff, scim.example.com"));
+        let peer = Peer::at("10.0.0.1".parse().unwrap(), false);
+        let trusted = proxies("[\"10.0.0.0/8\"]");
+        let origin = Origin::of(&peer, &told, &trusted);
+        assert_eq!(origin.forwarded_for, "198.51.100.7".parse().ok());
+        assert_eq!((origin.scheme, origin.forwarded_host), ("https", Some("scim.example.com")));
+        // Of trusted proxies alone the one before it is the client; nobody vouches for more.
+        for (bytes, client) in [
+            (&b"1.1.1.1, \xff, 10.0.0.2"[..], Some("10.0.0.2")),
+            (b"1.1.1.1, 198.51.100.7\xff", None),
+            (b"\xff", None),
+        ] {
+            told.insert("x-forwarded-for", line(bytes));
+            let origin = Origin::of(&peer, &told, &trusted);
+            assert_eq!(origin.forwarded_for, client.map(|client| client.parse().unwrap()), "{bytes:?}");
+        }
     }
 
     #[test]
