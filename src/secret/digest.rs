@@ -36,6 +36,29 @@ impl DigestKey {
         hasher.update(token.expose().as_bytes()).update(b" ").update(place.as_bytes());
         Digest(hasher.finalize())
     }
+
+    /// The digest of one part of what a digest stands for. Differs from every [`DigestKey::digest`] and
+    /// [`DigestKey::digest_at`], whose input is longer.
+    pub fn digest_part(&self, whole: &Digest, part: usize) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(whole.0.as_bytes()).update(&(part as u64).to_le_bytes());
+        Digest(hasher.finalize())
+    }
+
+    /// A number below `bound` that is always the same for a text, and that nobody can tell who has not the key; 0 where
+    /// there is none below.
+    pub fn choose(&self, text: &str, bound: usize) -> usize {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"choose ").update(text.as_bytes());
+        let number = hasher
+            .finalize()
+            .as_bytes()
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte));
+        // So much smaller than the number that each is as likely as the others.
+        number.checked_rem(bound as u64).and_then(|chosen| usize::try_from(chosen).ok()).unwrap_or(0)
+    }
 }
 
 impl fmt::Debug for DigestKey {
@@ -69,6 +92,32 @@ mod tests {
         assert!(key.digest_at("acme", &token) == key.digest_at("acme", &token));
         assert!(key.digest_at("acme", &token) != key.digest_at("globex", &token));
         assert!(key.digest_at("", &token) != key.digest(&token));
+    }
+
+    #[test]
+    fn a_part_has_a_digest_of_its_own() {
+        let key = DigestKey::random().unwrap();
+        let token = TokenText::generate().unwrap();
+        let whole = key.digest_at("acme", &token);
+        assert!(key.digest_part(&whole, 0) == key.digest_part(&whole, 0));
+        assert!(key.digest_part(&whole, 0) != key.digest_part(&whole, 1));
+        assert!(key.digest_part(&whole, 0) != key.digest_part(&key.digest_at("globex", &token), 0));
+        assert!(key.digest_part(&whole, 0) != whole);
+    }
+
+    #[test]
+    fn a_choice_is_the_same_for_a_text_and_about_as_often_each() {
+        let key = DigestKey::random().unwrap();
+        assert_eq!((key.choose("acme", 0), key.choose("acme", 1)), (0, 0));
+        let mut counts = [0; 10];
+        for number in 0..5000 {
+            let text = number.to_string();
+            let chosen = key.choose(&text, 10);
+            assert_eq!(chosen, key.choose(&text, 10));
+            counts[chosen] += 1;
+        }
+        // 500 of each on average, standard deviation 21.
+        assert!(counts.iter().all(|count| (350..650).contains(count)), "{counts:?}");
     }
 
     #[test]

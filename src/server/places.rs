@@ -1,35 +1,37 @@
-//! How many connections each address has: nobody may take all of them.
+//! How many connections each network has: nobody may take all of them.
+//!
+//! Counted by an IPv6 address or its /64, somebody with a usual line would have room for all of them: so a site counts
+//! once, as it does where unknown tokens wait to be checked.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bits of an IPv6 address that name a subscriber; the rest is theirs to choose (RFC 6177).
-const IPV6_PREFIX_BITS: u32 = 64;
+use crate::tenants::Tenants;
 
-/// Counts connections by address. Cheap to clone.
+/// Counts connections by network. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// A connection's place in the count; given back when it is dropped.
 pub(super) struct Place {
     places: Places,
-    address: IpAddr,
+    network: IpAddr,
 }
 
 impl Places {
-    /// A place for one more connection of the address, unless it has `most` already.
+    /// A place for one more connection of the address, unless its network has `most` already.
     pub(super) fn take(&self, address: IpAddr, most: usize) -> Option<Place> {
-        let address = subscriber(address);
+        let network = Tenants::network_of(address);
         let mut counts = self.lock();
-        let count = counts.entry(address).or_insert(0);
+        let count = counts.entry(network).or_insert(0);
         if *count >= most {
             return None;
         }
         *count += 1;
         drop(counts);
-        Some(Place { places: self.clone(), address })
+        Some(Place { places: self.clone(), network })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -39,24 +41,13 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.places.lock().entry(self.address) {
+        if let Entry::Occupied(mut count) = self.places.lock().entry(self.network) {
             if *count.get() <= 1 {
                 count.remove();
             } else {
                 *count.get_mut() -= 1;
             }
         }
-    }
-}
-
-/// The address as it is counted: an IPv6 one without what its subscriber chooses.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let kept = u128::MAX << (128 - IPV6_PREFIX_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & kept))
-        }
-        address => address,
     }
 }
 
@@ -79,11 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_subscriber_counts_once_and_nothing_is_kept_of_who_has_gone() {
+    fn an_ipv6_site_counts_once_and_nothing_is_kept_of_who_has_gone() {
         let places = Places::default();
         let first = places.take("2001:db8:0:1::1".parse().unwrap(), 1).unwrap();
-        assert!(places.take("2001:db8:0:1:ffff::2".parse().unwrap(), 1).is_none());
-        let second = places.take("2001:db8:0:2::1".parse().unwrap(), 1).unwrap();
+        assert!(places.take("2001:db8:0:2::1".parse().unwrap(), 1).is_none());
+        let second = places.take("2001:db8:1:1::1".parse().unwrap(), 1).unwrap();
         drop((first, second));
         assert!(places.lock().is_empty());
     }

@@ -1,10 +1,13 @@
 //! Who asks: from the header `Authorization` and the tenant's part of the address to a [`Caller`].
 //!
 //! Every wrong case is one and the same refusal, and what can be seen from outside of its time does not
-//! depend on whether the tenant exists: a well-formed token costs an Argon2 check whether or not there is
-//! anything to check, and its refusal is sent at a multiple of 100 ms after the request.
+//! depend on whether the tenant exists. A well-formed token that was not shown yet is checked against each hash of the
+//! tenant whose token is not known; where there is no such tenant, against those of one that stands in for it, which
+//! proves nothing; where there is no such hash, it costs one run of Argon2 all the same. Its refusal is sent at a
+//! multiple of 100 ms after the request.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tokio::time::Instant;
 
 use crate::clock::Stopwatch;
-use crate::config::{Access, TenantName, TenantSettings, TokenSettings};
+use crate::config::{Access, TenantName, TokenSettings};
 use crate::directory::Actor;
 use crate::metrics::{Metrics, TenantCounters};
 use crate::secret::{Digest, TokenText, spend_one_check};
@@ -168,17 +171,38 @@ impl Tenants {
         if snapshot.wrong.contains(&pair) {
             return self.caller(snapshot, tenant, None);
         }
-        let shown = Shown {
+        let shown = self.shown(snapshot, tenant, token, network);
+        let index = checked(shown).await?;
+        self.caller(snapshot, tenant, index)
+    }
+
+    /// What is to be checked of a token that is not known. The newest hash comes first, for a new token takes over from
+    /// one that may be left, and what has expired last; it is not left out, for the clock may be wrong.
+    fn shown(&self, snapshot: &Arc<Snapshot>, tenant: &str, token: &TokenText, network: Network) -> Shown {
+        let now_ms = self.clock.now_ms();
+        let pair = self.digest_key.digest_at(tenant, token);
+        let whose = snapshot.tenant_or_stand_in(tenant, &self.digest_key).cloned();
+        let tokens = whose.as_ref().map_or(&[][..], |whose| snapshot.tokens(whose));
+        let mut rest: Vec<usize> = (0..tokens.len()).collect();
+        // The next one is taken from the end.
+        rest.sort_by_key(|index| {
+            let has_expired = tokens[*index].expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+            (Reverse(has_expired), tokens[*index].created_ms, *index)
+        });
+        let rest = rest.into_iter().map(|index| (index, self.digest_key.digest_part(&pair, index))).collect();
+        Shown {
             snapshot: Arc::clone(snapshot),
             tenant: tenant.to_owned(),
             token: token.clone(),
             network,
-            digest,
+            digest: self.digest_key.digest(token),
             pair,
+            is_there: snapshot.tenant(tenant).is_some(),
+            whose,
+            rest,
+            has_run: false,
             metrics: Arc::clone(&self.metrics),
-        };
-        let index = checked(shown).await?;
-        self.caller(snapshot, tenant, index)
+        }
     }
 
     fn caller(
@@ -200,19 +224,27 @@ impl Tenants {
     }
 }
 
-/// Has a token checked by Argon2 as soon as there is a place for that. When the request is given up the check goes
-/// on, in its place, and what it finds is remembered.
-async fn checked(shown: Shown) -> Result<Option<usize>, Refusal> {
+/// Has a token checked by Argon2, one run for each place in the gate. When the request is given up the run that has
+/// begun goes on, in its place, and what it finds is remembered.
+async fn checked(mut shown: Shown) -> Result<Option<usize>, Refusal> {
     let busy = Refusal::Busy { retry_after_s: BUSY_RETRY_AFTER_S };
-    let Some(place) = shown.snapshot.gate.enter(shown.network).await else {
-        shown.metrics.token_checks_refused.add_one();
-        return Err(busy);
-    };
-    let checking = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        shown.check()
-    });
-    checking.await.map_err(|_| busy)?.map_err(|_| busy)
+    loop {
+        let Some(place) = shown.snapshot.gate.enter(shown.network).await else {
+            shown.metrics.token_checks_refused.add_one();
+            return Err(busy);
+        };
+        let checking = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let known = shown.run_once();
+            (shown, known)
+        });
+        let (back, known) = checking.await.map_err(|_| busy)?;
+        match known.map_err(|_| busy)? {
+            Known::Right(index) => return Ok(Some(index)),
+            Known::Wrong => return Ok(None),
+            Known::Nothing => shown = back,
+        }
+    }
 }
 
 /// Which of the tenant's tokens has been proved to be the one of this digest.
@@ -225,7 +257,7 @@ fn proved(snapshot: &Snapshot, tenant: &str, digest: &Digest) -> Option<usize> {
         .fold(None, |found, (index, proof)| if proof.digest() == Some(digest) { Some(index) } else { found })
 }
 
-/// A token that was shown for a tenant.
+/// A token that was shown for a tenant and is not known.
 struct Shown {
     snapshot: Arc<Snapshot>,
     tenant: String,
@@ -234,6 +266,15 @@ struct Shown {
     digest: Digest,
     /// Digest of tenant and token together.
     pair: Digest,
+    /// Whether there is such a tenant.
+    is_there: bool,
+    /// Whose hashes are gone through: the tenant's, or those of the one that stands in for it.
+    whose: Option<TenantName>,
+    /// Places of the hashes not gone through yet, the next one last, each with the digest by which it is remembered that
+    /// the token is not the one of that hash.
+    rest: Vec<(usize, Digest)>,
+    /// Whether Argon2 has run.
+    has_run: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -256,32 +297,62 @@ impl Shown {
         }
     }
 
-    /// Checks the token against all of the tenant's hashes whose token is not known yet, and remembers what
-    /// comes of it. Takes as long when there is no such tenant or hash.
-    fn check(&self) -> Result<Option<usize>, crate::secret::Error> {
+    /// Runs Argon2 once, unless it is not needed any more, and remembers what comes of it. Where nothing is known
+    /// after that, there are more hashes.
+    fn run_once(&mut self) -> Result<Known, crate::secret::Error> {
+        // A hash that is passed over since its token is known now may be that of this token: so this comes first.
+        let next = self.next();
         // The same token may have been checked while this one waited for its place.
         match self.known() {
-            Known::Right(index) => return Ok(Some(index)),
-            Known::Wrong => return Ok(None),
             Known::Nothing => {}
+            known => return Ok(known),
         }
-        let mut checked = false;
-        let tokens = self.settings().map_or(&[][..], |settings| &settings.tokens);
-        for (index, (token, proof)) in tokens.iter().zip(self.snapshot.proofs(&self.tenant)).enumerate() {
-            if proof.digest().is_some() {
-                continue;
+        match next {
+            Some((index, part)) => {
+                self.has_run = true;
+                if self.is_of(index)? {
+                    return Ok(Known::Right(index));
+                }
+                self.rest.pop();
+                if self.next().is_some() {
+                    self.snapshot.wrong.insert(part);
+                    return Ok(Known::Nothing);
+                }
             }
-            checked = true;
-            if self.timed(|| token.hash.check(&self.token))? {
-                proof.prove(self.digest);
-                return Ok(Some(index));
-            }
+            None if !self.has_run => self.timed(|| spend_one_check(&self.token)),
+            None => {}
         }
-        if !checked {
-            self.timed(|| spend_one_check(&self.token));
+        if let Known::Right(index) = self.known() {
+            return Ok(Known::Right(index));
         }
         self.snapshot.wrong.insert(self.pair);
-        Ok(None)
+        Ok(Known::Wrong)
+    }
+
+    /// The next hash that the token may be of: its token is not known, and this one was not held against it.
+    fn next(&mut self) -> Option<(usize, Digest)> {
+        let proofs = self.whose.as_ref().map_or(&[][..], |whose| self.snapshot.proofs(whose.as_str()));
+        while let Some((index, part)) = self.rest.last().copied() {
+            let is_known = proofs.get(index).is_none_or(|proof| proof.digest().is_some());
+            if !is_known && !self.snapshot.wrong.contains(&part) {
+                return Some((index, part));
+            }
+            self.rest.pop();
+        }
+        None
+    }
+
+    /// Whether the token is the tenant's at this place; then it is known from now on. It costs the same where another
+    /// tenant stands in, and nothing comes of it.
+    fn is_of(&self, index: usize) -> Result<bool, crate::secret::Error> {
+        let Some(whose) = &self.whose else { return Ok(false) };
+        let tokens = self.snapshot.tokens(whose).iter().zip(self.snapshot.proofs(whose.as_str()));
+        let Some((token, proof)) = tokens.into_iter().nth(index) else { return Ok(false) };
+        let is_of = self.timed(|| token.hash.check(&self.token))? && self.is_there;
+        if is_of {
+            proof.prove(self.digest);
+        }
+        Ok(is_of)
     }
 
     fn timed<T>(&self, check: impl FnOnce() -> T) -> T {
@@ -289,10 +360,6 @@ impl Shown {
         let checked = check();
         self.metrics.token_check.observe(watch.elapsed());
         checked
-    }
-
-    fn settings(&self) -> Option<&TenantSettings> {
-        self.snapshot.tenant(&self.tenant).map(|(_, settings)| settings)
     }
 }
 

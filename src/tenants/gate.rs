@@ -1,7 +1,8 @@
 //! Bounds how many Argon2 checks run, and wait to run, for callers who have proved nothing yet.
 //!
 //! The callers of each network wait in a line of their own, and the lines take turns: whoever floods the server with
-//! tokens that are none waits behind himself. That matters after a start, when nobody has proved anything.
+//! tokens that are none waits behind himself. That matters after a start, when nobody has proved anything. A place is for
+//! one run of Argon2, so that turns are equal. Against a flood from as many networks as can wait this does not help.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -9,25 +10,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Most callers that wait; with 40 ms a check the last of them waits for two or three seconds.
+use crate::tenants::Tenants;
+
+/// Most callers that wait; with 40 ms a run the last of them waits for two or three seconds.
 pub(super) const WAITING_MAX: usize = 64;
 
-/// Bits of an IPv6 address that are the network's; within, one customer has all addresses.
-const IPV6_NETWORK_BITS: u32 = 64;
+/// Bits of an IPv6 address that name a site. RFC 6177 gives a site significantly more than one /64, so that whoever has
+/// one can ask from thousands of them; a /48 is the largest that is usual. What lies in one is seldom of two strangers,
+/// and then they are bound together as those behind one IPv4 address are.
+const IPV6_SITE_BITS: u32 = 48;
 
-/// The network that a caller asks from, as far as it is known: an IPv4 address, or the first half of one of IPv6.
+impl Tenants {
+    /// The address of the network that an address is in, for bounds on strangers: an IPv4 address itself, of an IPv6 one
+    /// the first 48 bits.
+    pub fn network_of(address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let kept = u128::MAX << (128 - IPV6_SITE_BITS);
+                IpAddr::V6((address.to_bits() & kept).into())
+            }
+        }
+    }
+}
+
+/// The network that a caller asks from, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(Option<IpAddr>);
 
 impl Network {
     /// The network of an address.
     pub(super) fn of(address: Option<IpAddr>) -> Network {
-        Network(address.map(|address| match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                IpAddr::V6((address.to_bits() >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS).into())
-            }
-        }))
+        Network(address.map(Tenants::network_of))
     }
 }
 
@@ -266,6 +280,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_networks_of_one_ipv6_site_wait_in_one_line() {
+        let gate = Arc::new(Gate::new(1));
+        let inside = gate.enter(network(1)).await.unwrap();
+        let mut flood = Vec::new();
+        for part in 0..WAITING_MAX {
+            let address = format!("2001:db8:0:{part:x}::1").parse().unwrap();
+            flood.push(asks(&gate, Network::of(Some(address))).await);
+        }
+        let mut other = std::pin::pin!(gate.enter(network(2)));
+        let waker = std::task::Waker::noop();
+        let asked = other.as_mut().poll(&mut std::task::Context::from_waker(waker));
+        assert!(asked.is_pending(), "it waits and is not turned away");
+        assert!(flood.pop().unwrap().await.unwrap().is_none(), "the last one of the flood has gone for it");
+        drop(inside);
+        drop(flood.remove(0).await.unwrap().unwrap());
+        assert!(other.await.is_some());
+    }
+
+    #[tokio::test]
     async fn who_gives_up_waits_no_more() {
         let gate = Arc::new(Gate::new(1));
         let inside = gate.enter(network(1)).await.unwrap();
@@ -293,10 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_an_address_of_ipv4_or_half_of_one_of_ipv6() {
+    fn a_network_is_an_address_of_ipv4_or_a_48_of_ipv6() {
         let of = |text: &str| Network::of(Some(text.parse().unwrap()));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8:0:ffff::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(Network::of(None), Network::of(Some(Ipv6Addr::UNSPECIFIED.into())));

@@ -9,7 +9,7 @@ use crate::directory::Options;
 use crate::metrics::{Metrics, TenantCounters};
 use crate::scim;
 use crate::scim::schema::Schemas;
-use crate::secret::{Digest, TokenHash};
+use crate::secret::{Digest, DigestKey, TokenHash};
 use crate::tenants::ByName;
 use crate::tenants::auth::Caller;
 use crate::tenants::door::{self, Door};
@@ -18,7 +18,7 @@ use crate::tenants::imports::LastImport;
 use crate::tenants::in_service::{Entered, Inside};
 use crate::tenants::schemas::OwnSchemas;
 
-/// Most pairs of tenant and token that are remembered as wrong.
+/// Most pairs of tenant, or hash of a tenant, and token that are remembered as wrong. Each has cost a run of Argon2.
 const WRONG_MAX: usize = 4096;
 
 /// When a token was used is known to so many milliseconds.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     settings: Settings,
     own: OwnSchemas,
     seats: ByName<Seat>,
+    /// The names of all tenants, in their order.
+    names: Box<[TenantName]>,
     /// What was shown under these settings and is wrong.
     pub(super) wrong: WrongTokens,
     /// Bounds the checks of what is not known yet.
@@ -108,7 +110,8 @@ impl Snapshot {
             .filter(|before| before.settings.server.limits.token_checks_max == checks_max)
             .map(|before| Arc::clone(&before.gate));
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(checks_max)));
-        Snapshot { settings, own, seats, wrong: WrongTokens::default(), gate }
+        let names = settings.tenants.keys().cloned().collect();
+        Snapshot { settings, own, seats, names, wrong: WrongTokens::default(), gate }
     }
 
     /// The settings: those of the file with flags and environment laid over them.
@@ -186,6 +189,18 @@ impl Snapshot {
         self.settings.tenants.get_key_value(name)
     }
 
+    /// The tenant of this name, or, where there is none, the one that stands in for it while its token is checked: always
+    /// the same for a name under these settings. `None` when there is no tenant at all.
+    pub(super) fn tenant_or_stand_in(&self, name: &str, key: &DigestKey) -> Option<&TenantName> {
+        let stand_in = self.names.get(key.choose(name, self.names.len()));
+        self.tenant(name).map(|(name, _)| name).or(stand_in)
+    }
+
+    /// The tokens of a tenant, in the order of its settings.
+    pub(super) fn tokens(&self, tenant: &TenantName) -> &[TokenSettings] {
+        self.settings.tenants.get(tenant).map_or(&[], |settings| &settings.tokens)
+    }
+
     /// What is known of the tokens of a tenant, in the order of its settings.
     pub(super) fn proofs(&self, tenant: &str) -> &[Proof] {
         self.seats.get(tenant).map_or(&[], |seat| &seat.proofs)
@@ -257,7 +272,7 @@ impl WrongTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{DigestKey, TokenText};
+    use crate::secret::TokenText;
 
     #[test]
     fn the_latest_wrong_tokens_are_remembered_and_no_more_than_that() {
