@@ -89,7 +89,7 @@ limits! {
     keep_alive_s: u64 = 75, 1, 3600;
     /// Most connections at once.
     connections_max: usize = 1024, 8, 65_536;
-    /// Most connections of one address at once (IPv6: of one /64), trusted proxies excepted; one more is closed at
+    /// Most connections of one address at once (IPv6: of one /48), trusted proxies excepted; one more is closed at
     /// once.
     connections_per_address_max: usize = 256, 1, 65_536;
     /// Most writes of one tenant that wait for their turn; 429 beyond.

@@ -12,7 +12,6 @@ use crate::probe::people::Person;
 use crate::probe::{
     Answer, Authorization, BodyKind, CannotStart, Fault, Finding, Outcome, Plan, Refused, Step, Style,
 };
-use crate::server::CERTIFICATE_EXPIRES_SOON_DAYS;
 
 mod clean_up;
 
@@ -24,6 +23,9 @@ const RETRIES_MAX: u32 = 3;
 
 /// Longest `Retry-After` that is waited for, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 30;
+
+/// A certificate that expires within this many days is warned about.
+const EXPIRES_SOON_DAYS: i64 = 14;
 
 /// A token of fewer bytes is not looked for in what a server says.
 const TOKEN_BYTES_MIN: usize = 8;
@@ -162,7 +164,7 @@ impl<'a> Series<'a> {
         });
         let now_s = SystemClock.now_ms() / 1000;
         let days = reached.expires_s.map(|expires_s| (expires_s - now_s) / 86_400);
-        if let Some(days) = days.filter(|days| *days < CERTIFICATE_EXPIRES_SOON_DAYS) {
+        if let Some(days) = days.filter(|days| *days < EXPIRES_SOON_DAYS) {
             self.warnings.push(Finding::warning(
                 format!("the certificate expires in {days} days"),
                 None,

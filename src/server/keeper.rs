@@ -22,8 +22,8 @@ use crate::tenants::Tenants;
 /// finds it, so that files which are just being written are left alone.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A certificate that ends within so many days is warned about, once a day, here and by the probe.
-pub const CERTIFICATE_EXPIRES_SOON_DAYS: i64 = 14;
+/// A certificate that ends within this time is warned about, once a day.
+const EXPIRES_SOON_DAYS: i64 = 14;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -204,7 +204,7 @@ pub fn end_warning(certificate: &Certificate, now_ms: i64) -> Option<String> {
         return Some(format!("the certificate is good from {from} on only"));
     }
     let left_ms = certificate.not_after_ms - now_ms;
-    let soon = left_ms < CERTIFICATE_EXPIRES_SOON_DAYS * 24 * 3_600_000;
+    let soon = left_ms < EXPIRES_SOON_DAYS * 24 * 3_600_000;
     soon.then(|| format!("the certificate expires soon, at {at}; whatever renews it has not done so"))
 }
 

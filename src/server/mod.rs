@@ -34,7 +34,7 @@ mod tls;
 
 pub use certificate::Certificate;
 pub use connection::Web;
-pub use keeper::{CERTIFICATE_EXPIRES_SOON_DAYS, Keeper, Tls, end_warning};
+pub use keeper::{Keeper, Tls, end_warning};
 pub use loops::Loops;
 pub use ops::Ops;
 pub use signals::{StopSignals, reload_on_hangup, tell_ready};

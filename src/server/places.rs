@@ -8,22 +8,22 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::tenants::Tenants;
+use crate::tenants::Network;
 
 /// Counts connections by network. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(super) struct Places(Arc<Mutex<HashMap<Network, usize>>>);
 
 /// A connection's place in the count; given back when it is dropped.
 pub(super) struct Place {
     places: Places,
-    network: IpAddr,
+    network: Network,
 }
 
 impl Places {
     /// A place for one more connection of the address, unless its network has `most` already.
     pub(super) fn take(&self, address: IpAddr, most: usize) -> Option<Place> {
-        let network = Tenants::network_of(address);
+        let network = Network::of(Some(address));
         let mut counts = self.lock();
         let count = counts.entry(network).or_insert(0);
         if *count >= most {
@@ -34,7 +34,7 @@ impl Places {
         Some(Place { places: self.clone(), network })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

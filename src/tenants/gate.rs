@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::tenants::Tenants;
-
 /// Most callers that wait; with 40 ms a run the last of them waits for two or three seconds.
 pub(super) const WAITING_MAX: usize = 64;
 
@@ -20,28 +18,21 @@ pub(super) const WAITING_MAX: usize = 64;
 /// and then they are bound together as those behind one IPv4 address are.
 const IPV6_SITE_BITS: u32 = 48;
 
-impl Tenants {
-    /// The address of the network that an address is in, for bounds on strangers: an IPv4 address itself, of an IPv6 one
-    /// the first 48 bits.
-    pub fn network_of(address: IpAddr) -> IpAddr {
-        match address.to_canonical() {
+/// The network that a stranger asks from, as far as it is known, for bounds on strangers: an IPv4 address itself, of an
+/// IPv6 one the first 48 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(Option<IpAddr>);
+
+impl Network {
+    /// The network of an address.
+    pub fn of(address: Option<IpAddr>) -> Network {
+        Network(address.map(|address| match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => {
                 let kept = u128::MAX << (128 - IPV6_SITE_BITS);
                 IpAddr::V6((address.to_bits() & kept).into())
             }
-        }
-    }
-}
-
-/// The network that a caller asks from, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Network(Option<IpAddr>);
-
-impl Network {
-    /// The network of an address.
-    pub(super) fn of(address: Option<IpAddr>) -> Network {
-        Network(address.map(Tenants::network_of))
+        }))
     }
 }
 

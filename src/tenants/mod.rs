@@ -47,6 +47,7 @@ mod tests;
 pub use auth::{Caller, Refusal};
 pub use backups::{BackupKeeper, BackupStatus};
 pub use expiry::TOKEN_EXPIRES_SOON_MS;
+pub use gate::Network;
 pub use imports::last_import_ms;
 pub use in_service::{Entered, Told, told};
 pub use last_used::LastUsed;

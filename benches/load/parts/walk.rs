@@ -39,7 +39,7 @@ pub(crate) fn run(plan: &Plan, site: &Site, report: &mut Report) -> Result<()> {
         report.fact(format!("walk of {users} users: last tenth"), rate(parts.last()), "pages/s");
         if *users == plan.users_max() {
             let what = format!("walk of {users} users: memory above idle");
-            report.bound(Bound::memory(what, 64.0, 5.2, whole.peak_mib - idle_mib));
+            report.bound(Bound::memory(what, 64.0, 5.8, whole.peak_mib - idle_mib));
         }
     }
     Ok(())
