@@ -83,6 +83,7 @@ impl ManageConnection for Manager {
             room: self.room.clone(),
             taken: None,
             is_read_much: false,
+            needs_room: None,
             looks: 0,
             is_looked_at: false,
         })
@@ -109,6 +110,8 @@ pub(super) struct Bounded {
     taken: Option<Taken>,
     /// Whether it was asked to have room since the last look.
     is_read_much: bool,
+    /// Whether its file is larger than what it has room for anyway, where that was asked since the last look.
+    needs_room: Option<bool>,
     /// Looks since it was used.
     looks: u8,
     /// Whether it comes back from a look and not from a use.
@@ -124,15 +127,19 @@ impl Deref for Bounded {
 }
 
 impl Bounded {
-    /// Gives the connection room for the pages of a file that is read much, where there is some left; to be asked for with
-    /// each such read.
+    /// Gives the connection room for the pages of a file that is read much, where the file is large and there is some left;
+    /// to be asked for with each such read.
     pub(super) fn make_roomy(&mut self) {
         self.is_read_much = true;
-        if self.taken.is_none()
+        if self.taken.is_some() {
+            return;
+        }
+        let connection = &self.connection;
+        if *self.needs_room.get_or_insert_with(|| is_larger_than_cache(connection).unwrap_or(false))
             && let Some(taken) = self.room.take()
         {
             // Where that fails, it goes on as before.
-            let _ = self.connection.pragma_update(None, "cache_size", -ROOM_KIB);
+            let _ = connection.pragma_update(None, "cache_size", -ROOM_KIB);
             self.taken = Some(taken);
         }
     }
@@ -141,6 +148,7 @@ impl Bounded {
     pub(super) fn look(&mut self) {
         self.looks += 1;
         self.is_looked_at = true;
+        self.needs_room = None;
         if !std::mem::take(&mut self.is_read_much) && self.taken.take().is_some() {
             let _ = self.connection.pragma_update(None, "cache_size", -open::PAGE_CACHE_KIB_MAX);
         }
@@ -174,6 +182,13 @@ impl Bounded {
         let state = std::mem::take(&mut *self.bound.state());
         (!state.is_reached).then_some(done)
     }
+}
+
+/// Whether a file has more pages than the page cache of every connection takes.
+fn is_larger_than_cache(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    Ok(number("PRAGMA page_count")? * number("PRAGMA page_size")? / 1024
+        > i64::from(open::PAGE_CACHE_KIB_MAX))
 }
 
 /// When a read is to be ended.
@@ -225,6 +240,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Durability;
     use crate::store::open::prepare_file;
 
     fn manager(folder: &tempfile::TempDir) -> Manager {
@@ -257,9 +273,24 @@ mod tests {
     }
 
     #[test]
-    fn a_few_connections_have_room_for_as_long_as_they_are_read_much() {
+    fn a_few_connections_have_room_for_as_long_as_they_are_read_much_and_none_to_a_small_file() {
         let folder = tempfile::tempdir().unwrap();
         let manager = manager(&folder);
+        let mut to_small = manager.connect().unwrap();
+        to_small.make_roomy();
+        assert!(to_small.taken.is_none());
+        let bytes = 1024 * open::PAGE_CACHE_KIB_MAX;
+        let grown = format!("CREATE TABLE large AS SELECT zeroblob({bytes}) AS it");
+        open::connect(&manager.file, Mode::ReadWrite(Durability::Normal))
+            .unwrap()
+            .execute_batch(&grown)
+            .unwrap();
+        to_small.make_roomy();
+        assert!(to_small.taken.is_none(), "it was small at the last look");
+        to_small.look();
+        to_small.make_roomy();
+        assert!(to_small.taken.is_some());
+        drop(to_small);
         let cache = |connection: &Bounded| -> i32 {
             connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap()
         };
