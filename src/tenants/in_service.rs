@@ -224,18 +224,30 @@ pub enum Told {
     Nothing,
     /// This is so.
     Known {
-        /// Whether the tenant is in service, or its file still open.
-        in_service: bool,
+        /// The names of the tenants that are in service, or whose files are still open.
+        in_service: BTreeSet<String>,
         /// Why the configuration on the disk is not in force, if it is not.
         problem: Option<String>,
     },
 }
 
-/// What is told of a tenant in a data folder.
+impl Told {
+    /// Whether a tenant is in service, or its file still open; `None` when that is not known.
+    pub fn has(&self, tenant: &TenantName) -> Option<bool> {
+        match self {
+            Told::NoServer => Some(false),
+            Told::Nothing => None,
+            Told::Known { in_service, .. } => Some(in_service.contains(tenant.as_str())),
+        }
+    }
+}
+
+/// What is told in a data folder. A server tells nothing while it reads its configuration, which it does within its
+/// first second even if nothing has changed, and for a second with ten thousand tenants: who wants an answer asks again.
 ///
 /// # Errors
 /// When the folder cannot be looked into by this user.
-pub fn told(data_dir: &Path, tenant: &TenantName) -> io::Result<Told> {
+pub fn told(data_dir: &Path) -> io::Result<Told> {
     if !crate::tenants::data_dir_is_taken(data_dir)? {
         return Ok(Told::NoServer);
     }
@@ -248,7 +260,7 @@ pub fn told(data_dir: &Path, tenant: &TenantName) -> io::Result<Told> {
     let Ok(value) = serde_json::from_str::<Value>(&text) else { return Ok(Told::Nothing) };
     let Some(names) = value["inService"].as_array() else { return Ok(Told::Nothing) };
     Ok(Told::Known {
-        in_service: names.iter().any(|name| name == tenant.as_str()),
+        in_service: names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         problem: value["problem"].as_str().map(str::to_owned),
     })
 }
@@ -265,34 +277,35 @@ mod tests {
         texts.iter().map(|text| name(text)).collect()
     }
 
-    fn known(in_service: bool) -> Told {
-        Told::Known { in_service, problem: None }
+    /// What is told of one tenant.
+    fn told_of(folder: &Path, tenant: &str) -> Option<bool> {
+        told(folder).unwrap().has(&name(tenant))
     }
 
     #[test]
     fn a_tenant_is_out_of_service_when_its_file_is_closed_and_not_before() {
         let folder = tempfile::tempdir().unwrap();
         let all = InService::new(names(&["acme", "globex"]));
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), Told::NoServer);
+        assert_eq!(told(folder.path()).unwrap(), Told::NoServer);
         let _lock = crate::tenants::take_data_dir(folder.path()).unwrap();
         all.tell_in(folder.path()).unwrap();
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), Told::Nothing);
+        assert_eq!(told(folder.path()).unwrap(), Told::Nothing);
         all.tell(None);
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), known(true));
-        assert_eq!(told(folder.path(), &name("initech")).unwrap(), known(false));
+        assert_eq!(told_of(folder.path(), "acme"), Some(true));
+        assert_eq!(told_of(folder.path(), "initech"), Some(false));
 
         let (first, second) = (all.hold(&name("acme")).unwrap(), all.hold(&name("acme")).unwrap());
         all.take_back();
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), Told::Nothing);
+        assert_eq!(told(folder.path()).unwrap(), Told::Nothing);
         all.replace(names(&["globex"]), std::iter::empty());
         all.tell(None);
         assert!(all.hold(&name("acme")).is_none(), "nobody opens it any more");
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), known(true));
+        assert_eq!(told_of(folder.path(), "acme"), Some(true));
         drop(first);
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), known(true));
+        assert_eq!(told_of(folder.path(), "acme"), Some(true));
         drop(second);
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), known(false));
-        assert_eq!(told(folder.path(), &name("globex")).unwrap(), known(true));
+        assert_eq!(told_of(folder.path(), "acme"), Some(false));
+        assert_eq!(told_of(folder.path(), "globex"), Some(true));
     }
 
     #[test]
@@ -307,15 +320,15 @@ mod tests {
         all.tell(None);
         drop(first);
         all.look();
-        assert_eq!(told(folder.path(), &acme).unwrap(), known(true));
+        assert_eq!(told_of(folder.path(), "acme"), Some(true));
         assert!(!all.has(&acme));
         let held = all.hold(&acme).expect("who is inside may open the file");
         drop(second);
         all.look();
-        assert_eq!(told(folder.path(), &acme).unwrap(), known(true));
+        assert_eq!(told_of(folder.path(), "acme"), Some(true));
         assert!(all.hold(&acme).is_none());
         drop(held);
-        assert_eq!(told(folder.path(), &acme).unwrap(), known(false));
+        assert_eq!(told_of(folder.path(), "acme"), Some(false));
 
         // One that is back before it has left.
         let _third = inside.enter();
@@ -334,9 +347,9 @@ mod tests {
         let held = all.hold(&name("acme")).unwrap();
         all.replace(names(&[]), std::iter::empty());
         drop(held);
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), Told::Nothing);
+        assert_eq!(told(folder.path()).unwrap(), Told::Nothing);
         all.tell(Some("t:1: faulty".to_owned()));
         let problem = Some("t:1: faulty".to_owned());
-        assert_eq!(told(folder.path(), &name("acme")).unwrap(), Told::Known { in_service: false, problem });
+        assert_eq!(told(folder.path()).unwrap(), Told::Known { in_service: BTreeSet::new(), problem });
     }
 }

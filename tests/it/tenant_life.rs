@@ -291,6 +291,25 @@ fn stats_count_what_there_is_and_tell_when_a_client_last_came() {
 }
 
 #[test]
+fn stats_ask_again_when_the_server_tells_nothing_since_it_reads_its_configuration() {
+    let server = Server::start(&Config::acme(&Token::new("okta")));
+    server.signal("STOP");
+    // Its word is a pipe, so that it is known when the command looks at it.
+    let (word, next) = (server.folder().join("data/.in-service.json"), server.folder().join("next.json"));
+    let _ = std::fs::remove_file(&word);
+    assert!(std::process::Command::new("mkfifo").arg(&word).status().unwrap().success());
+    std::fs::write(&next, r#"{"inService":["acme"],"problem":null}"#).unwrap();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| stats(&server, "acme"));
+        let told_nothing = std::fs::OpenOptions::new().write(true).open(&word).unwrap();
+        std::fs::rename(&next, &word).unwrap();
+        drop(told_nothing);
+        assert_eq!(asked.join().unwrap()["state"], "in service");
+    });
+    server.signal("CONT");
+}
+
+#[test]
 fn no_more_users_are_active_than_max_users_says_by_whatever_way() {
     let token = Token::new("okta");
     let server = Server::start(&acme_with(&token, "max_users", "3"));

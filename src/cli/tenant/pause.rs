@@ -151,13 +151,13 @@ impl Wait {
         let watch = Stopwatch::start();
         let at_most = Duration::from_secs(self.wait);
         loop {
-            let told = told(data_dir, tenant).map_err(|error| {
+            let told = told(data_dir).map_err(|error| {
                 Failure::failed(format!("the configuration is changed; what the server makes of it cannot be seen in {}: {error}", data_dir.display()))
                     .hint("run the command as the server's user, or with --no-wait; a running server takes the change within a second")
             })?;
             match told {
                 Told::NoServer => return Ok(Server::IsNone),
-                Told::Known { in_service: is, .. } if is == in_service => return Ok(Server::HasTakenIt),
+                Told::Known { .. } if told.has(tenant) == Some(in_service) => return Ok(Server::HasTakenIt),
                 Told::Known { problem: Some(problem), .. } if watch.elapsed() > FAULT_COUNTS_AFTER => {
                     return Err(Failure::failed(format!(
                         "the running server keeps the configuration it has, since it finds this one faulty: {problem}"
