@@ -57,8 +57,8 @@ pub(super) struct Keeper {
     is_closed: Mutex<bool>,
     /// Whether a frame is to be given soon.
     is_giving: AtomicBool,
-    /// By thread. Empty unless a state is held, but for a moment.
-    lanes: [Mutex<Option<Connection>>; LANES],
+    /// By thread. Empty unless a state is held, but for a moment. Boxed, since it is moved with each read.
+    lanes: [Mutex<Option<Box<Connection>>>; LANES],
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     /// The connection that this thread has read by before.
-    pub(super) fn kept(&self) -> Option<Connection> {
+    pub(super) fn kept(&self) -> Option<Box<Connection>> {
         if self.reads.load(Ordering::Relaxed) < READS {
             return None;
         }
@@ -119,7 +119,7 @@ impl Keeper {
     }
 
     /// Keeps a connection for the next short read of this thread, while a state is held; else it goes back to its pool.
-    pub(super) fn keep(&self, mut connection: Connection) {
+    pub(super) fn keep(&self, mut connection: Box<Connection>) {
         // One that a read has left with a transaction is mended on its way to the pool.
         if self.reads.load(Ordering::Relaxed) < READS || !connection.is_autocommit() {
             return;
@@ -135,7 +135,7 @@ impl Keeper {
         }
     }
 
-    fn empty(&self, lane: &Mutex<Option<Connection>>) {
+    fn empty(&self, lane: &Mutex<Option<Box<Connection>>>) {
         let kept = lane.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(kept);
     }
@@ -467,14 +467,14 @@ mod tests {
         // A write is going on when the count is reached, and another thread has kept its connection meanwhile.
         let aside = store.keeper.stand_aside();
         store.keeper.reads.store(READS, Ordering::Relaxed);
-        store.keeper.keep(store.readers.get().unwrap());
+        store.keeper.keep(Box::new(store.readers.get().unwrap()));
         assert_eq!(lanes(&store), 1);
         store.keeper.hold(&store.readers, &store.pools);
         assert_eq!((holds(&store), lanes(&store)), (false, 0));
         drop(aside);
         // A thread that counts late sets the count back.
         store.keeper.reads.store(READS, Ordering::Relaxed);
-        store.keeper.keep(store.readers.get().unwrap());
+        store.keeper.keep(Box::new(store.readers.get().unwrap()));
         store.keeper.reads.store(10, Ordering::Relaxed);
         drop(store.keeper.stand_aside());
         assert_eq!(lanes(&store), 0);

@@ -114,7 +114,8 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, NotShort> {
-        let connection = self.keeper.kept().or_else(|| self.readers.try_get()).ok_or(NotShort)?;
+        let free = || self.readers.try_get().map(Box::new);
+        let connection = self.keeper.kept().or_else(free).ok_or(NotShort)?;
         self.keeper.note_read(&self.readers, &self.pools);
         let read = |connection: &Connection| read(&ReadTx::new(connection, Snapshot::None));
         let read = connection.within(Until::SecondLook, read);

@@ -7,8 +7,6 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
-
 /// How long lines are gathered before they are written, when there are any.
 const GATHERING: Duration = Duration::from_millis(5);
 
@@ -82,14 +80,6 @@ impl Write for &Gatherer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Gatherer {
-    type Writer = &'a Gatherer;
-
-    fn make_writer(&'a self) -> &'a Gatherer {
-        self
     }
 }
 

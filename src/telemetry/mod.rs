@@ -10,7 +10,10 @@ use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::EitherWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 mod gather;
 mod json;
@@ -54,26 +57,49 @@ pub fn start(filter: &str, format: Option<Format>, writing: Writing) -> Result<L
     let filter = filter_of(filter)?;
     let terminal = io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let (writer, last) = match writing {
-        Writing::AtOnce => (BoxMakeWriter::new(io::stderr), None),
+    let (lines, last) = match writing {
+        Writing::AtOnce => (Lines::AtOnce, None),
         Writing::Apart => {
             let started = Gatherer::start(io::stderr());
             let (lines, last) = started.map_err(|error| format!("the log cannot be started: {error}"))?;
-            (BoxMakeWriter::new(lines), Some(last))
+            (Lines::Apart(lines), Some(last))
         }
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        // It would tell of a log that cannot be written on that same log, and panic when that fails as well.
-        .log_internal_errors(false);
     let started = match format {
-        Format::Text => lines.with_target(false).with_ansi(may_colour(&io::stderr())).try_init(),
-        Format::Json => lines.event_format(json::JsonLines).try_init(),
+        Format::Text => tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(lines)
+            // It would tell of a log that cannot be written on that same log, and panic when that fails as well.
+            .log_internal_errors(false)
+            .with_target(false)
+            .with_ansi(may_colour(&io::stderr()))
+            .try_init(),
+        Format::Json => tracing_subscriber::registry()
+            .with(json::JsonLines(lines))
+            .with(filter)
+            .try_init()
+            .map_err(Into::into),
     };
     started.map_err(|_| "the log has been started before".to_owned())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(LastLines { _last: last })
+}
+
+/// Where lines go.
+enum Lines {
+    AtOnce,
+    Apart(Gatherer),
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = EitherWriter<&'a Gatherer, io::Stderr>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match self {
+            Lines::AtOnce => EitherWriter::B(io::stderr()),
+            Lines::Apart(lines) => EitherWriter::A(lines),
+        }
+    }
 }
 
 /// Whether a stream is a terminal that can show colours and the person has not asked for plain text

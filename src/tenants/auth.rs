@@ -382,6 +382,12 @@ fn text_in(header: &[u8]) -> Option<Cow<'_, str>> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
     }
+    // As nearly every client sends it.
+    if let Some(word) = header.strip_prefix(b"Bearer ")
+        && !word.iter().fold(false, |found, byte| found | (*byte <= b' '))
+    {
+        return std::str::from_utf8(word).ok().map(Cow::Borrowed);
+    }
     let mut text = std::str::from_utf8(header).ok()?.trim_matches(BLANKS);
     if let Some(rest) = after_scheme(text, "basic") {
         let decoded = String::from_utf8(BASE64.decode(rest).ok()?).ok()?;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ where
     #[cfg(feature = "otlp")]
     record.begin_span(site, &request.head);
     let request_id = record.request_id;
-    let mut reply = survive(request_id, crate::web::scim::answer(site, request, record)).await;
+    let mut reply = survive(request_id, pin!(crate::web::scim::answer(site, request, record))).await;
     reply.name_request(request_id.as_str());
     reply.close_by(closing);
     // A response now, since it is smaller than what it is made of, and moved by each filter on its way out.
@@ -45,7 +46,7 @@ where
 
 /// Turns a panic into a 500. The hook of `telemetry` has logged where it happened; its text may hold anything and
 /// is shown to nobody.
-async fn survive(request_id: RequestId, answering: impl Future<Output = Reply>) -> Reply {
+async fn survive(request_id: RequestId, answering: Pin<&mut impl Future<Output = Reply>>) -> Reply {
     AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|_| {
         let request_id = request_id.as_str();
         tracing::error!(request_id, "the request failed by a panic");
@@ -257,7 +258,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_500_that_shows_the_request_id_and_nothing_of_the_panic() {
-        let reply = survive(RequestId([b'a'; 32]), async { panic!("ici_secret of mia@example.com") }).await;
+        let reply =
+            survive(RequestId([b'a'; 32]), pin!(async { panic!("ici_secret of mia@example.com") })).await;
         assert_eq!(reply.status(), 500);
         let body =
             http_body_util::BodyExt::collect(reply.into_response().into_body()).await.unwrap().to_bytes();
