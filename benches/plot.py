@@ -5,7 +5,8 @@
     cargo bench --bench micro
     python3 benches/plot.py target/tmp/load.json
 
-The results are copied to docs/benchmarks/, so that the page can be drawn again without measuring again:
+The results are copied to docs/benchmarks/, so that the page can be drawn again without measuring again; of a full run,
+what it came to beside its bounds stays in docs/benchmarks/runs/, so that the page shows what differs from run to run:
 
     python3 benches/plot.py
 """
@@ -18,8 +19,12 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "benchmarks"
+RUNS = OUT / "runs"
 PAGE = ROOT / "docs" / "benchmarks.md"
 CRITERION = ROOT / "target" / "criterion"
+
+# So many bounds has a run of all parts.
+BOUNDS = 12
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442", "#8c564b"]
@@ -55,6 +60,31 @@ def bounds_table(load):
         verdict = "reached" if bound["reached"] else "**missed**"
         rows.append([bound["what"], f"{sign} {bound['limit']:g}{unit}", f"{bound['value']:.2f}{unit}", spread, verdict])
     return table(["what", "bound", "measured", "rounds", ""], rows)
+
+
+def keep_run(load):
+    """Keeps of a full run of the whole benchmark what the table of runs shows."""
+    kept = {key: load[key] for key in ("plan", "date", "commit", "machine", "bounds")}
+    RUNS.mkdir(exist_ok=True)
+    name = f"{load['date'][:16].replace(':', '-')}-{(load['commit'] or 'not-committed')[:7]}.json"
+    (RUNS / name).write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def runs_table(runs):
+    """One column for each run, the oldest first, and one row for each bound."""
+    head = ["what", "bound"]
+    for run in runs:
+        day, time = run["date"][:10], run["date"][11:16]
+        head.append(f"{(run['commit'] or 'not committed')[:7]}, {day} {time}, {run['machine']['processor']}")
+    rows = {}
+    for at, run in enumerate(runs):
+        for bound in run["bounds"]:
+            sign = "≥" if bound["at_least"] else "≤"
+            unit = "" if bound["unit"] == "x" else " " + bound["unit"]
+            row = rows.setdefault(bound["what"], [bound["what"], f"{sign} {bound['limit']:g}{unit}"] + [""] * len(runs))
+            value = f"{bound['value']:.2f}{unit}"
+            row[2 + at] = value if bound["reached"] else f"**{value}**"
+    return table(head, list(rows.values()))
 
 
 def comparisons_table(load):
@@ -240,7 +270,11 @@ def put(page, name, text):
 def main():
     OUT.mkdir(exist_ok=True)
     if len(sys.argv) > 1:
-        (OUT / "load.json").write_text(pathlib.Path(sys.argv[1]).read_text())
+        results = pathlib.Path(sys.argv[1]).read_text()
+        (OUT / "load.json").write_text(results)
+        load = json.loads(results)
+        if load["plan"] == "full" and len(load["bounds"]) == BOUNDS:
+            keep_run(load)
         if micro := micro_results():
             (OUT / "micro.json").write_text(json.dumps(micro, indent=1) + "\n")
     page = PAGE.read_text()
@@ -255,6 +289,8 @@ def main():
         for unit in ("users", "members", "tenants"):
             page = put(page, unit, rows_table(load, unit))
         page = put(page, "facts", facts_table(load))
+    if runs := [json.loads(file.read_text()) for file in sorted(RUNS.glob("*.json"))]:
+        page = put(page, "runs", runs_table(runs))
     if (OUT / "micro.json").exists():
         micro = json.loads((OUT / "micro.json").read_text())
         micro_plots(micro)
