@@ -23,9 +23,6 @@ RUNS = OUT / "runs"
 PAGE = ROOT / "docs" / "benchmarks.md"
 CRITERION = ROOT / "target" / "criterion"
 
-# So many bounds has a run of all parts.
-BOUNDS = 12
-
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442", "#8c564b"]
 
@@ -62,11 +59,17 @@ def bounds_table(load):
     return table(["what", "bound", "measured", "rounds", ""], rows)
 
 
+def short_commit(run):
+    """Seven letters, and whether the tree was another than the commit's."""
+    commit = run["commit"] or "not-committed"
+    return commit if commit == "not-committed" else commit[:7] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
 def keep_run(load):
     """Keeps of a full run of the whole benchmark what the table of runs shows."""
     kept = {key: load[key] for key in ("plan", "date", "commit", "machine", "bounds")}
     RUNS.mkdir(exist_ok=True)
-    name = f"{load['date'][:16].replace(':', '-')}-{(load['commit'] or 'not-committed')[:7]}.json"
+    name = f"{load['date'][:16].replace(':', '-')}-{short_commit(load)}.json"
     (RUNS / name).write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -75,7 +78,7 @@ def runs_table(runs):
     head = ["what", "bound"]
     for run in runs:
         day, time = run["date"][:10], run["date"][11:16]
-        head.append(f"{(run['commit'] or 'not committed')[:7]}, {day} {time}, {run['machine']['processor']}")
+        head.append(f"{short_commit(run)}, {day} {time}, {run['machine']['processor']}")
     rows = {}
     for at, run in enumerate(runs):
         for bound in run["bounds"]:
@@ -273,7 +276,7 @@ def main():
         results = pathlib.Path(sys.argv[1]).read_text()
         (OUT / "load.json").write_text(results)
         load = json.loads(results)
-        if load["plan"] == "full" and len(load["bounds"]) == BOUNDS:
+        if load["plan"] == "full" and not load.get("only"):
             keep_run(load)
         if micro := micro_results():
             (OUT / "micro.json").write_text(json.dumps(micro, indent=1) + "\n")

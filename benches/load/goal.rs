@@ -8,13 +8,16 @@ pub(crate) enum Sense {
     AtMost,
 }
 
+/// So many times worse than usual is a regression: half as good, but for what two measurements of the same differ by.
+const FAR: f64 = 1.8;
+
 /// What a value is held to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
     pub(crate) sense: Sense,
     /// What must be reached, by a full run.
     pub(crate) limit: f64,
-    /// What quick runs come to, with their smaller tenants: one that is less than half as good is a regression.
+    /// What quick runs come to, with their smaller tenants.
     pub(crate) usual: f64,
 }
 
@@ -24,11 +27,11 @@ impl Goal {
         self.holds_at(self.limit, value)
     }
 
-    /// Whether a value is at least half as good as usual.
-    pub(crate) fn is_half_as_good(self, value: f64) -> bool {
+    /// Whether a value is about as good as usual, or better.
+    pub(crate) fn is_as_usual(self, value: f64) -> bool {
         match self.sense {
-            Sense::AtLeast => self.holds_at(self.usual / 2.0, value),
-            Sense::AtMost => self.holds_at(self.usual * 2.0, value),
+            Sense::AtLeast => self.holds_at(self.usual / FAR, value),
+            Sense::AtMost => self.holds_at(self.usual * FAR, value),
         }
     }
 

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use ici_scim::clock::Stopwatch;
 
 use crate::plan::{HeldTo, Plan};
 use crate::report::Report;
@@ -41,7 +42,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Puts the release binary under load and compares it with its floors
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// End within three minutes; fail where something is less than half as good as usual
+    /// End within three minutes; fail where something is far worse than usual
     #[arg(long, conflicts_with = "tiny")]
     quick: bool,
 
@@ -111,13 +112,16 @@ fn main() -> Result<ExitCode> {
     let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let folder = arguments.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
     let mut report = Report::default();
+    let stopwatch = Stopwatch::start();
     measure(&plan, &arguments.only, folder.clone(), &mut report)?;
+    let took_s = stopwatch.elapsed().as_secs();
     print!("{}", report.text());
-    report.save(&arguments.json, &plan, &folder)?;
-    println!("\n{} plan; results in {}", plan.name, arguments.json.display());
+    let only: Vec<String> = arguments.only.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
+    report.save(&arguments.json, &plan, &only, &folder)?;
+    println!("\n{} plan, {took_s} s; results in {}", plan.name, arguments.json.display());
     let good = match plan.held_to {
         HeldTo::Limits => report.is_good(),
-        HeldTo::HalfOfUsual => {
+        HeldTo::Usual => {
             let regressions = report.regressions();
             regressions.iter().for_each(|line| println!("{line}"));
             regressions.is_empty()

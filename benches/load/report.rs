@@ -22,6 +22,7 @@ pub(crate) struct Report {
     facts: Vec<Fact>,
     bounds: Vec<Bound>,
     comparisons: Vec<Comparison>,
+    usual: Vec<Usual>,
 }
 
 /// One measurement under load.
@@ -53,6 +54,13 @@ pub(crate) struct Fact {
 struct Comparison {
     what: String,
     ratio: Ratio,
+}
+
+/// Something that need not reach anything, and is a regression when it is far worse than usual.
+struct Usual {
+    what: String,
+    goal: Goal,
+    value: f64,
 }
 
 /// Something that must be reached.
@@ -116,17 +124,23 @@ impl Report {
         self.comparisons.push(comparison);
     }
 
+    /// Has a ratio named when it is far worse than usual.
+    pub(crate) fn usual(&mut self, what: impl Into<String>, sense: Sense, usual: f64, value: f64) {
+        self.usual.push(Usual { what: what.into(), goal: Goal { sense, limit: usual, usual }, value });
+    }
+
     /// Whether all bounds are reached.
     pub(crate) fn is_good(&self) -> bool {
         self.bounds.iter().all(Bound::is_reached)
     }
 
-    /// What is less than half as good as usual.
+    /// What is far worse than usual.
     pub(crate) fn regressions(&self) -> Vec<String> {
-        let worse = self.bounds.iter().filter(|bound| !bound.goal.is_half_as_good(bound.value));
-        let line = |bound: &Bound| {
-            let Bound { what, goal, unit, value, .. } = bound;
-            format!("less than half as good as usual: {what}: {value:.2} {unit}, usually {}", goal.usual)
+        let bounds = self.bounds.iter().map(|it| (&it.what, it.goal, it.value, it.unit));
+        let others = self.usual.iter().map(|it| (&it.what, it.goal, it.value, "x"));
+        let worse = bounds.chain(others).filter(|(_, goal, value, _)| !goal.is_as_usual(*value));
+        let line = |(what, goal, value, unit): (&String, Goal, f64, &str)| {
+            format!("far worse than usual: {what}: {value:.2} {unit}, usually {}", goal.usual)
         };
         worse.map(line).collect()
     }
@@ -173,7 +187,8 @@ impl Report {
     }
 
     /// Writes the results to a file.
-    pub(crate) fn save(&self, file: &Path, plan: &Plan, data: &Path) -> Result<()> {
+    /// `only` are the parts that were measured, if not all were.
+    pub(crate) fn save(&self, file: &Path, plan: &Plan, only: &[String], data: &Path) -> Result<()> {
         let ratio = |ratio: Option<Ratio>| ratio.map(|it| json!([it.median, it.low, it.high]));
         let rows = self.rows.iter().map(|row| {
             json!({
@@ -199,6 +214,7 @@ impl Report {
         });
         let whole = json!({
             "plan": plan.name,
+            "only": only,
             "date": datetime::format(SystemClock.now_ms()),
             "commit": output("git", &["describe", "--always", "--dirty", "--abbrev=40"]),
             "machine": machine(data),

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use crate::ask::{Op, Random, Tenant, always, read_path};
 use crate::bare_route;
 use crate::drive::Asks;
+use crate::goal::Sense;
 use crate::http::Fetched;
 use crate::measure::{Contender, rounds};
 use crate::people;
@@ -81,6 +82,11 @@ fn measure(
         contenders.push(Contender::server("bare warp route", floors.bare.target(), concurrency, asks));
     }
     let measured = rounds(plan.rounds, plan.until(), contenders)?;
+    if concurrency == USUAL_CLIENTS {
+        let what =
+            format!("{}, c{concurrency}, {} users, against plain SQLite", op.label(), tenants[0].ids.len());
+        report.usual(what, Sense::AtLeast, usual(op), measured.ratio(1, 0).median);
+    }
     for (index, tenant) in tenants.iter().enumerate() {
         report.row(Row {
             what: op.label().to_owned(),
@@ -93,6 +99,21 @@ fn measure(
         });
     }
     Ok(())
+}
+
+/// What so many clients come to of the plain statements, as a rule, in a tenant of 1,000 users.
+const USUAL_CLIENTS: usize = 16;
+
+fn usual(op: Op) -> f64 {
+    match op {
+        Op::Get => 0.44,
+        Op::ByUserName => 0.55,
+        Op::ByExternalId => 0.5,
+        Op::Page => 0.48,
+        Op::Create => 3.4,
+        Op::Put => 3.3,
+        Op::PatchActive => 3.0,
+    }
 }
 
 /// The statements of an operation, without a server.
