@@ -93,3 +93,24 @@ impl From<store::Error> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_disk_or_the_file_is_503_for_the_client_and_told_in_the_log() {
+        for (wrong, reason) in [
+            (store::Error::Full, "full"),
+            (store::Error::ReadOnly, "cannot be written"),
+            (store::Error::Io("disk I/O error".to_owned()), "disk I/O error"),
+            (store::Error::Corrupt("malformed".to_owned()), "malformed"),
+        ] {
+            let error = Error::from(wrong);
+            assert!(error.reason().is_some_and(|text| text.contains(reason)), "{error:?}");
+            let told = error.to_client("some-request");
+            assert_eq!((told.status, told.retry_after_s.is_some()), (503, true), "{told:?}");
+            assert!(!told.detail.contains(reason), "{told:?}: that is no business of the client's");
+        }
+    }
+}

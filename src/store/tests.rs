@@ -296,6 +296,21 @@ fn on_a_full_disk_writes_fail_whole_reads_go_on_and_writes_resume_with_room() {
 }
 
 #[test]
+fn of_a_file_that_cannot_be_written_reads_go_on_and_writes_resume_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    write(&store, |tx| insert(tx, Kind::User, "1", &user("ann", true))).unwrap();
+    let read_only = |is: bool| store.writer.get().unwrap().pragma_update(None, "query_only", is).unwrap();
+    read_only(true);
+    let refused = write(&store, |tx| insert(tx, Kind::User, "2", &user("bob", true)));
+    assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
+    assert_eq!(ids(&store, 1, 10), (1, vec!["1".to_owned()]));
+    read_only(false);
+    write(&store, |tx| insert(tx, Kind::User, "2", &user("bob", true))).unwrap();
+    assert_eq!(ids(&store, 1, 10).0, 2);
+}
+
+#[test]
 fn a_name_that_is_taken_in_any_case_is_a_conflict_even_beyond_ascii() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

@@ -20,8 +20,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// How long the end of the program waits for the last lines to be written.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
-/// Takes lines; cheap to clone.
-#[derive(Clone)]
+/// Takes lines.
 pub(super) struct Gatherer(Arc<Shared>);
 
 #[derive(Default)]

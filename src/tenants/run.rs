@@ -2,7 +2,8 @@
 //!
 //! Short reads are done where the request came in, since a hop to another thread costs more than they do. All
 //! else hops to a thread that may block: once, and bounded for each tenant, so that one tenant's slow scans
-//! leave threads to the others. Writes go through the tenant's commit queue.
+//! leave threads to the others. Writes go through the tenant's commit queue, those with a large body after a hop of
+//! their own, in which it is read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -339,6 +339,16 @@ fn a_walk_holds_its_place_beside_a_busy_writer() {
             }
             assert!(steady.iter().all(|id| met.get(id) == Some(&1)), "{list}");
         }
+        // By place, each page is true at its moment: those who stay, and each writer's one or none.
+        for round in 0..60 {
+            let start = 1 + 7 * (round % 9);
+            let page = client.get(&format!("/Users?startIndex={start}&count=7")).expect(200);
+            let total = page["totalResults"].as_u64().unwrap();
+            assert!((60..=62).contains(&total), "{page}");
+            let found = ids(&page);
+            assert_eq!(found.len() as u64, (total + 1 - start.min(total + 1)).min(7), "{page}");
+            assert!(found.iter().all(|id| found.iter().filter(|other| *other == id).count() == 1), "{page}");
+        }
         done.store(true, Ordering::Relaxed);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
     });

@@ -1,5 +1,6 @@
 //! Tenants as a whole: paused and resumed, removed and brought back, counted, bounded.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -17,6 +18,9 @@ fn two_tenants(acme: &Token, globex: &Token) -> Config {
 fn acme_with(token: &Token, key: &str, value: &str) -> Config {
     Config::new().tenant(TenantConfig::new("acme").option(key, value).token(token))
 }
+
+/// As a number of [`OpenOptionsExt::custom_flags`].
+const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 fn stats(server: &Server, tenant: &str) -> Value {
     let rows: Value = serde_json::from_str(&server.run_well(["tenant", "stats", tenant, "--json"])).unwrap();
@@ -203,7 +207,7 @@ fn a_request_that_is_on_its_way_is_answered_before_a_pause_is_in_force() {
     server.client("acme", &token).get("/Users").expect(200);
     let output = server.run(["tenant", "pause", "acme", "--wait", "1"]);
     assert_eq!(output.status.code(), Some(1), "it is waited for");
-    server.client("acme", &token).get("/Users").expect(503);
+    until("the pause is in force", || server.client("acme", &token).get("/Users").status == 503);
     connection.send(second);
     connection.answer().expect("an answer").expect(201);
     server.run_well(["tenant", "pause", "acme"]);
@@ -294,6 +298,8 @@ fn stats_count_what_there_is_and_tell_when_a_client_last_came() {
 fn stats_ask_again_when_the_server_tells_nothing_since_it_reads_its_configuration() {
     let server = Server::start(&Config::acme(&Token::new("okta")));
     server.signal("STOP");
+    let status = format!("/proc/{}/status", server.process_id());
+    until("the server stands still", || std::fs::read_to_string(&status).unwrap().contains("T (stopped)"));
     // Its word is a pipe, so that it is known when the command looks at it.
     let (word, next) = (server.folder().join("data/.in-service.json"), server.folder().join("next.json"));
     let _ = std::fs::remove_file(&word);
@@ -301,7 +307,12 @@ fn stats_ask_again_when_the_server_tells_nothing_since_it_reads_its_configuratio
     std::fs::write(&next, r#"{"inService":["acme"],"problem":null}"#).unwrap();
     thread::scope(|scope| {
         let asked = scope.spawn(|| stats(&server, "acme"));
-        let told_nothing = std::fs::OpenOptions::new().write(true).open(&word).unwrap();
+        let mut told_nothing = None;
+        until("the command looks", || {
+            // Does not wait for a reader, and cannot be opened without one.
+            told_nothing = std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&word).ok();
+            told_nothing.is_some()
+        });
         std::fs::rename(&next, &word).unwrap();
         drop(told_nothing);
         assert_eq!(asked.join().unwrap()["state"], "in service");

@@ -48,7 +48,10 @@ pub(super) fn run(arguments: &StatsArgs, globals: &Globals) -> anyhow::Result<()
         output::note("there are no tenants yet; add one: `ici-scim tenant add NAME`");
         return Ok(());
     }
-    let told = told_soon(&settings.server.data_dir);
+    // Of one that is paused, or on another node, the server has nothing to tell.
+    let is_asked_for =
+        |tenant: &&TenantName| !is_paused(tenant, &settings) && !settings.is_elsewhere(tenant.as_str());
+    let told = tenants.iter().any(is_asked_for).then(|| told_soon(&settings.server.data_dir)).flatten();
     let rows = tenants
         .iter()
         .map(|tenant| row(tenant, &settings, told.as_ref()))
@@ -107,7 +110,7 @@ fn row(tenant: &TenantName, settings: &Settings, told: Option<&Told>) -> anyhow:
     // Looking must not make a file for a tenant that nobody has asked yet.
     let stats = if file.exists() { Session::with(settings, tenant)?.stats()? } else { Stats::default() };
     let life = settings.tenants.get(tenant).map(|chosen| &chosen.life);
-    let paused = life.is_some_and(|life| life.paused.is_some());
+    let paused = is_paused(tenant, settings);
     // In whole seconds, as people read them.
     let time = |ms: Option<i64>| ms.map(token::shown);
     Ok(json!({
@@ -123,6 +126,10 @@ fn row(tenant: &TenantName, settings: &Settings, told: Option<&Told>) -> anyhow:
         "lastImport": time(last_import_ms(data_dir, tenant)),
         "bytes": bytes(&file),
     }))
+}
+
+fn is_paused(tenant: &TenantName, settings: &Settings) -> bool {
+    settings.tenants.get(tenant).is_some_and(|chosen| chosen.life.paused.is_some())
 }
 
 /// What is known of a tenant, in two or three words; `told` is what the server tells, if that can be read.
