@@ -303,10 +303,12 @@ mod tests {
     fn read_much(store: &Store) {
         let both = (store.readers.get().unwrap(), store.readers.get().unwrap());
         drop(both);
-        for _ in 0..READS {
+        // As a rule after so many; the end of what was held before may fall between them.
+        let watch = crate::clock::Stopwatch::start();
+        while !holds(store) {
+            assert!(watch.elapsed() < Duration::from_secs(60));
             has(store, "1");
         }
-        assert!(holds(store));
     }
 
     #[test]
@@ -332,9 +334,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, other) = (open(&folder), open(&folder));
         add(&store, "1");
-        read_much(&store);
-        add(&other, "2");
-        assert!(holds(&store) && has(&store, "2"));
+        // On a slow disk the state may be let go before the other has written.
+        for number in 2..100 {
+            read_much(&store);
+            let id = number.to_string();
+            add(&other, &id);
+            let is_held = holds(&store);
+            assert!(has(&store, &id));
+            if is_held {
+                return;
+            }
+        }
+        panic!("a state was never held while another process wrote");
     }
 
     #[test]
@@ -350,7 +361,7 @@ mod tests {
                 connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
             !busy.unwrap()
         };
-        assert!(!begins_anew());
+        assert!(!begins_anew() || !holds(&store), "as long as it is held");
         let watch = crate::clock::Stopwatch::start();
         while !begins_anew() {
             assert!(watch.elapsed() < Duration::from_secs(60));

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::raw::{self, Connection};
-use crate::support::{Config, Server, Tenant, Token, okta};
+use crate::support::{Config, Server, Tenant, Token, okta, until};
 
 #[test]
 fn there_is_a_404_at_every_address_where_nothing_is() {
@@ -163,6 +163,9 @@ fn a_body_that_does_not_come_is_408_and_a_head_that_does_not_come_ends_the_conne
     let server = Server::start(
         &Config::acme(&token).limit("request_s", 1).limit("header_read_s", 1).limit("keep_alive_s", 1),
     );
+    // The first request makes the tenant's file, which may take a second.
+    let ask = raw::request("GET", "/scim/v2/acme/Users", &[("Authorization", token.text())]);
+    until("the file is there", || raw::exchange(server.address(), &ask).status == 200);
     // Three clients wait at once, so that the test takes a second and not three.
     let mut slow_head = Connection::open(server.address());
     slow_head.send("GET /scim/v2/acme/Users HTTP/1.1\r\nHost: x\r\n");

@@ -21,9 +21,11 @@ fn half_sent(server: &Server, token: &Token, user_name: &str) -> (Connection, St
         ("Authorization", token.text()),
         ("Content-Type", "application/scim+json"),
         ("Content-Length", length.as_str()),
+        ("Expect", "100-continue"),
     ];
     let mut connection = Connection::open(server.address());
     connection.send(raw::request("POST", "/scim/v2/acme/Users", &headers));
+    assert!(connection.takes("HTTP/1.1 100 Continue\r\n\r\n"), "the server waits for the body");
     connection.send(first);
     (connection, second.to_owned())
 }
@@ -39,8 +41,6 @@ fn a_stop_answers_what_is_in_flight_and_refuses_what_is_new() {
         idle.send(raw::request("GET", "/scim/v2/acme/Users", &[("Authorization", token.text())]));
         idle.answer().expect("an answer").expect(200);
         let (mut connection, rest) = half_sent(&server, &token, "in-flight@x.test");
-        // The server has the first half when it has answered a request that came after it.
-        client.get("/Users").expect(200);
 
         server.signal(signal);
         server.log().wait_for_message("stopping");
@@ -116,9 +116,15 @@ fn a_server_does_not_start_on_a_wrong_configuration() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_kill() {
+fn what_was_acknowledged_survives_a_kill_however_durable_it_is() {
+    for durability in ["full", "normal"] {
+        what_was_acknowledged_survives_a_kill(durability);
+    }
+}
+
+fn what_was_acknowledged_survives_a_kill(durability: &str) {
     let token = Token::new("okta");
-    let config = Config::acme(&token);
+    let config = Config::acme(&token).server("durability", &format!("\"{durability}\""));
     let server = Server::start(&config);
     let client = server.client("acme", &token);
     let acknowledged = Mutex::new(Vec::new());
@@ -218,6 +224,32 @@ fn tenants_beyond_the_open_ones_are_closed_and_opened_again() {
             });
         }
     });
+}
+
+#[test]
+fn a_tenant_that_is_open_and_idle_has_no_thread() {
+    const TENANTS: usize = 40;
+    let tokens: Vec<Token> = (0..TENANTS).map(|_| Token::new("okta")).collect();
+    let mut config = Config::new();
+    for (number, token) in tokens.iter().enumerate() {
+        config = config.tenant(TenantConfig::new(&format!("t{number}")).token(token));
+    }
+    let server = Server::start(&config);
+    let make = |number: usize| {
+        let client = server.client(&format!("t{number}"), &tokens[number]);
+        client.create("/Users", json!({ "userName": "ann@x.test" }));
+        client.get("/Users?filter=title%20co%20%22x%22").expect(200);
+    };
+    // Those that any tenant needs, and that are there for all: for what blocks, pools, timers.
+    make(0);
+    let first = threads(&server);
+    (1..TENANTS).for_each(make);
+    let all = threads(&server);
+    assert!(all < first + TENANTS / 2, "{first} threads with one tenant, {all} with {TENANTS}");
+}
+
+fn threads(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/task", server.process_id())).unwrap().count()
 }
 
 #[test]

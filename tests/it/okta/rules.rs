@@ -416,7 +416,7 @@ fn rule_21_unknown_ids_are_404_errors() {
 #[test]
 fn rule_22_overload_is_429_with_retry_after_in_whole_seconds() {
     let token = Token::new("okta");
-    let config = Config::acme(&token).limit("write_queue_max", 1).limit("write_queue_wait_ms_max", 100);
+    let config = Config::acme(&token).limit("write_queue_max", 1);
     let server = Server::start(&config);
     let client = server.client("acme", &token);
     users(&client, ["first@x.test"]);
