@@ -31,7 +31,7 @@ pub(crate) fn run(plan: &Plan, site: &Site, report: &mut Report) -> Result<()> {
     for tenant in [&middle, &small, &large, &created] {
         site.get(&server, &tenant.name, "Users?startIndex=1&count=2")?;
     }
-    for (op, limit, usual_cpu) in [(Op::Get, 0.70, 2.0), (Op::ByUserName, 0.60, 2.3)] {
+    for (op, limit, usual_cpu) in [(Op::Get, 0.70, 2.3), (Op::ByUserName, 0.60, 2.5)] {
         let goal = Goal { sense: Sense::AtLeast, limit, usual: 0.62 };
         against_routes(plan, site, report, &server, &middle, op, goal, usual_cpu)?;
     }
