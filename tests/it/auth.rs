@@ -129,17 +129,22 @@ fn wrong_tokens_take_the_same_time_whether_the_tenant_is_there_or_not() {
     let client = server.client_with("acme", Some(issued.trim()));
     until("the new token is taken", || client.get("/Users").status == 200);
 
-    let mut quickest = [Duration::MAX; 2];
-    for _ in 0..9 {
-        for (tenant, quickest) in ["acme", "nobody"].into_iter().zip(&mut quickest) {
-            let unknown = TokenText::generate().unwrap();
-            let watch = Stopwatch::start();
-            server.client_with(tenant, Some(unknown.expose())).get("/Users").expect(401);
-            *quickest = watch.elapsed().min(*quickest);
+    let times = || {
+        let mut quickest = [Duration::MAX; 2];
+        for _ in 0..9 {
+            for (tenant, quickest) in ["acme", "nobody"].into_iter().zip(&mut quickest) {
+                let unknown = TokenText::generate().unwrap();
+                let watch = Stopwatch::start();
+                server.client_with(tenant, Some(unknown.expose())).get("/Users").expect(401);
+                *quickest = watch.elapsed().min(*quickest);
+            }
         }
-    }
-    let [there, not_there] = quickest.map(|time| time.as_secs_f64());
-    assert!((0.5..2.0).contains(&(there / not_there)), "{there} s and {not_there} s");
+        quickest.map(|time| time.as_secs_f64())
+    };
+    // Refusals come in steps; on a busy machine one side may come a step later nine times. If it took longer, it always
+    // would.
+    let is_alike = |[there, not_there]: [f64; 2]| (0.5..2.0).contains(&(there / not_there));
+    assert!((0..5).any(|_| is_alike(times())), "the tenant shows by the time that a refusal takes");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use ici_scim::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Config, Server, Token, file, okta, until};
@@ -349,6 +350,9 @@ fn old_backups_go_by_the_rule_and_what_is_no_backup_stays() {
     let (server, _, client) = started();
     client.create("/Users", user("ada@x.test"));
     let to = folder_of(&server, "backups");
+    // Both that are made here are to be of one day.
+    let day = || SystemClock.now_ms() / 86_400_000;
+    until("it is not just midnight", || (SystemClock.now_ms() + 10_000) / 86_400_000 == day());
     let first = back_up(&server, &to);
     let folder = first.parent().unwrap().to_owned();
     // As if made long ago: one good one, and one of which half is lost.
