@@ -48,21 +48,29 @@ def ratio(value):
     return "" if value is None else f"{value[0]:.2f}"
 
 
+def limit_and_value(bound):
+    """What must be reached, and what was."""
+    sign = "≥" if bound["at_least"] else "≤"
+    unit = "" if bound["unit"] == "x" else " " + bound["unit"]
+    return f"{sign} {bound['limit']:g}{unit}", f"{bound['value']:.2f}{unit}"
+
+
 def bounds_table(load):
     rows = []
     for bound in load["bounds"]:
-        sign = "≥" if bound["at_least"] else "≤"
-        unit = "" if bound["unit"] == "x" else " " + bound["unit"]
+        limit, value = limit_and_value(bound)
         spread = "" if bound["range"] is None else f"{bound['range'][0]:.2f} to {bound['range'][1]:.2f}"
         verdict = "reached" if bound["reached"] else "**missed**"
-        rows.append([bound["what"], f"{sign} {bound['limit']:g}{unit}", f"{bound['value']:.2f}{unit}", spread, verdict])
+        rows.append([bound["what"], limit, value, spread, verdict])
     return table(["what", "bound", "measured", "rounds", ""], rows)
 
 
 def short_commit(run):
     """Seven letters, and whether the tree was another than the commit's."""
-    commit = run["commit"] or "not-committed"
-    return commit if commit == "not-committed" else commit[:7] + ("-dirty" if commit.endswith("-dirty") else "")
+    commit = run["commit"]
+    if not commit:
+        return "not-committed"
+    return commit[:7] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def keep_run(load):
@@ -82,10 +90,8 @@ def runs_table(runs):
     rows = {}
     for at, run in enumerate(runs):
         for bound in run["bounds"]:
-            sign = "≥" if bound["at_least"] else "≤"
-            unit = "" if bound["unit"] == "x" else " " + bound["unit"]
-            row = rows.setdefault(bound["what"], [bound["what"], f"{sign} {bound['limit']:g}{unit}"] + [""] * len(runs))
-            value = f"{bound['value']:.2f}{unit}"
+            limit, value = limit_and_value(bound)
+            row = rows.setdefault(bound["what"], [bound["what"], limit] + [""] * len(runs))
             row[2 + at] = value if bound["reached"] else f"**{value}**"
     return table(head, list(rows.values()))
 

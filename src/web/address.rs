@@ -120,11 +120,8 @@ fn is_name_with_port(text: &str) -> bool {
     let colon = text.bytes().position(|byte| byte == b':');
     let (name, port) = (&text[..colon.unwrap_or(text.len())], colon.map(|at| &text[at + 1..]));
     let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let is_port = |port: &str| {
-        // A number of four digits is a port; one of five may be too large.
-        let digits = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-        !port.is_empty() && digits && (port.len() < 5 || port <= "65535")
-    };
+    // A sign would be read as part of a number.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     starts && !name.contains(['[', ']']) && port.is_none_or(is_port)
 }
 

@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    Client, Config, Reply, Server, Tenant, TenantConfig, Token, okta, raw, until, until_within,
+    Client, Config, Reply, SOON, Server, Tenant, TenantConfig, Token, okta, raw, until, until_within,
 };
 
 fn basic(user: &str, password: &str) -> String {
@@ -295,9 +295,6 @@ fn a_token_stops_at_its_time() {
     });
 }
 
-/// A second, on a machine that does nothing else; `tenants` has a test of the second, by a clock of its own.
-const SOON: Duration = Duration::from_secs(5);
-
 #[test]
 fn a_changed_file_is_in_service_soon() {
     let (old, new) = (Token::new("old"), Token::new("new"));
@@ -306,14 +303,13 @@ fn a_changed_file_is_in_service_soon() {
     let (first, second) = (server.client("acme", &old), server.client("acme", &new));
     first.get("/Users").expect(200);
     second.get("/Users").expect(401);
-    let deadline = SOON;
 
     // Rotation: the new beside the old, then the old gone.
     server.write_config(&Config::new().tenant(TenantConfig::new("acme").token(&old).token(&new)).text());
-    until_within(deadline, "the new token is taken", || second.get("/Users").status == 200);
+    until_within(SOON, "the new token is taken", || second.get("/Users").status == 200);
     first.get("/Users").expect(200);
     server.write_config(&Config::acme(&new).text());
-    until_within(deadline, "the old token is refused", || first.get("/Users").status == 401);
+    until_within(SOON, "the old token is refused", || first.get("/Users").status == 401);
     second.get("/Users").expect(200);
 
     // A file that an editor writes in place, and a tenant that comes and goes.
@@ -323,9 +319,9 @@ fn a_changed_file_is_in_service_soon() {
     )
     .unwrap();
     let globex = server.client("globex", &old);
-    until_within(deadline, "the new tenant answers", || globex.get("/Users").status == 200);
+    until_within(SOON, "the new tenant answers", || globex.get("/Users").status == 200);
     server.write_config(&Config::acme(&new).text());
-    until_within(deadline, "the tenant is gone", || globex.get("/Users").status == 401);
+    until_within(SOON, "the tenant is gone", || globex.get("/Users").status == 401);
 }
 
 #[test]

@@ -410,13 +410,19 @@ fn a_full_disk_is_told_reads_go_on_and_writes_resume_with_room() {
     assert_eq!(client.get("/Users").expect(200)["totalResults"], 2);
 }
 
-#[test]
-fn one_tenants_waiting_writes_do_not_hold_up_anothers() {
+/// A server with two tenants, and their tokens.
+fn busy_and_quick() -> (Server, Token, Token) {
     let (busy, quick) = (Token::new("busy"), Token::new("quick"));
     let config = Config::new()
         .tenant(TenantConfig::new("busy").token(&busy))
         .tenant(TenantConfig::new("quick").token(&quick));
     let server = Server::start(&config);
+    (server, busy, quick)
+}
+
+#[test]
+fn one_tenants_waiting_writes_do_not_hold_up_anothers() {
+    let (server, busy, quick) = busy_and_quick();
     let (waiting, writer) = (server.client("busy", &busy), server.client("quick", &quick));
     waiting.create("/Users", json!({ "userName": "first@x.test" }));
     let answered = AtomicUsize::new(0);
@@ -444,11 +450,7 @@ fn one_tenants_waiting_writes_do_not_hold_up_anothers() {
 
 #[test]
 fn one_tenants_slow_scans_do_not_hold_up_anothers_look_ups() {
-    let (busy, quick) = (Token::new("busy"), Token::new("quick"));
-    let config = Config::new()
-        .tenant(TenantConfig::new("busy").token(&busy))
-        .tenant(TenantConfig::new("quick").token(&quick));
-    let server = Server::start(&config);
+    let (server, busy, quick) = busy_and_quick();
     let operations = |first: usize| -> Value {
         (first..first + 500)
             .map(|n| json!({ "method": "POST", "path": "/Users", "bulkId": n.to_string(), "data": { "userName": format!("u{n}@x.test"), "title": "t".repeat(200) } }))

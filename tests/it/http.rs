@@ -20,7 +20,7 @@ fn a_client_that_waits_for_continue_is_told_to_go_on() {
     let length = body.len().to_string();
     let mut connection = Connection::open(tenant.server.address());
     connection.send(post_head(&tenant, &[("Content-Length", &length), ("Expect", "100-continue")]));
-    assert!(connection.takes("HTTP/1.1 100 Continue\r\n\r\n"));
+    assert!(connection.is_to_continue());
     connection.send(body);
     connection.answer().expect("an answer").expect(201);
 

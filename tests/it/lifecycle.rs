@@ -25,7 +25,7 @@ fn half_sent(server: &Server, token: &Token, user_name: &str) -> (Connection, St
     ];
     let mut connection = Connection::open(server.address());
     connection.send(raw::request("POST", "/scim/v2/acme/Users", &headers));
-    assert!(connection.takes("HTTP/1.1 100 Continue\r\n\r\n"), "the server waits for the body");
+    assert!(connection.is_to_continue(), "the server waits for the body");
     connection.send(first);
     (connection, second.to_owned())
 }

@@ -7,11 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::raw::{self, Connection};
-use crate::support::{Client, Config, Server, Token, okta, until, until_within};
-
-/// In service within this time. A second is what is promised, and tried by a clock of its own in `tenants`; a machine
-/// that is busy with other tests may stand still for as long.
-const SOON: Duration = Duration::from_secs(5);
+use crate::support::{Client, Config, SOON, Server, Token, okta, until, until_within};
 
 /// One included file.
 fn tenant(name: &str, token: &Token) -> String {

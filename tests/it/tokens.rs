@@ -5,14 +5,13 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use ici_scim::clock::{Clock as _, SystemClock};
 use ici_scim::scim::datetime;
 use serde_json::{Value, json};
 
 use crate::support::server::{BINARY, clean_environment};
-use crate::support::{Config, Server, TenantConfig, Token, file, okta, until, until_within};
+use crate::support::{Config, SOON, Server, TenantConfig, Token, file, okta, until, until_within};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -70,7 +69,7 @@ fn a_rotation_while_okta_pushes_fails_no_push() {
         let new = printed.trim().to_owned();
         // 09:01: the administrator presses "Test API Credentials" with the new one, while Okta pushes with the old.
         let probe = server.client_with("acme", Some(&new));
-        until_within(Duration::from_secs(5), "the new token is in service", || {
+        until_within(SOON, "the new token is in service", || {
             probe.get("/Users?startIndex=1&count=1").status == 200
         });
         enough(5);

@@ -72,13 +72,9 @@ fn against_routes(
     report.bound(Bound::ratio(format!("{what}, against bare warp"), goal, measured.ratio(1, 0)));
     // Requests a second are those of server and client together, so that this tells more of a server that does more.
     let cpu = measured.median(1).cpu_us / measured.median(0).cpu_us;
-    report.fact(format!("{what}: the server's CPU time, against that of bare warp"), cpu, "x");
-    report.usual(
-        format!("{what}: the server's CPU time, against that of bare warp"),
-        Sense::AtMost,
-        usual_cpu,
-        cpu,
-    );
+    let told = format!("{what}: the server's CPU time, against that of bare warp");
+    report.fact(told.clone(), cpu, "x");
+    report.usual(told, Sense::AtMost, usual_cpu, cpu);
     report.comparison(format!("{what}, against the route by our loops"), measured.ratio(1, 2));
     report.comparison(format!("{what}: the route by our loops against bare warp"), measured.ratio(2, 0));
     Ok(())

@@ -101,9 +101,10 @@ fn measure(
     Ok(())
 }
 
-/// What so many clients come to of the plain statements, as a rule, in a tenant of 1,000 users.
+/// Clients whose ratio to the plain statements is held to what is usual.
 const USUAL_CLIENTS: usize = 16;
 
+/// That ratio, in a tenant of 1,000 users.
 fn usual(op: Op) -> f64 {
     match op {
         Op::Get => 0.44,

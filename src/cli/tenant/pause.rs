@@ -38,7 +38,7 @@ const WAIT_S_MAX: u64 = 86_400;
 /// A fault that is told so soon may be that of the configuration before.
 const FAULT_COUNTS_AFTER: Duration = Duration::from_secs(3);
 /// How often the server's word is looked for.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// How long to wait for the server.
 #[derive(Debug, Clone, Copy, Args)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{self, Table};
 use crate::cli::session::{self, Session};
+use crate::cli::tenant::pause::LOOK;
 use crate::cli::{Globals, attributes, token};
 use crate::clock::Stopwatch;
 use crate::config::{Settings, TenantName};
@@ -26,8 +27,6 @@ Examples:
 
 /// How long a server may read its configuration before its word is given up: longer than with ten thousand tenants.
 const TELLS_WITHIN: Duration = Duration::from_secs(5);
-/// How often its word is looked for.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Arguments of `tenant stats`.
 #[derive(Debug, Args)]

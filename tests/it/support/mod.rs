@@ -18,6 +18,10 @@ use ici_scim::clock::Stopwatch;
 /// How long a condition may take to come true. Far longer than it ever does; a test that waits this long fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// In this time a changed configuration is in force. A second is what is promised, and tried by a clock of its own in
+/// `tenants`; a machine that is busy with other tests may stand still for as long.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+
 /// Asks again and again until `condition` holds; each asking is itself a request or a look at a file, so this
 /// does not spin without work.
 ///

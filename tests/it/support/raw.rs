@@ -38,6 +38,11 @@ impl Connection {
         self.stream.read_exact(&mut bytes).is_ok() && bytes == expected.as_bytes()
     }
 
+    /// Whether the server waits for the body of a request with `Expect: 100-continue`.
+    pub(crate) fn is_to_continue(&mut self) -> bool {
+        self.takes("HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
     /// Reads one answer, with the checks of every answer. None when the server closed the connection first.
     pub(crate) fn answer(&mut self) -> Option<Reply> {
         let mut bytes = std::mem::take(&mut self.rest);
